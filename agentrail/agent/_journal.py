@@ -1,0 +1,212 @@
+"""What a run writes and shows: first into the session's log, then to its reader."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import anyio
+from attrs import define, field
+from msgspec.structs import replace
+
+from agentrail.clock import Clock
+from agentrail.events import (
+    KEPT_ONLY,
+    TERMINAL,
+    Event,
+    MessageDelta,
+    MessageRecorded,
+    TurnEnd,
+    TurnError,
+    TurnStart,
+)
+from agentrail.messages import NO_USAGE, Message, Part, StopReason, Text, Usage
+from agentrail.requests import Delta
+from agentrail.session import Lease, SessionStore, recorded, unanswered
+
+COALESCE: Final = 0.04
+"""Seconds between two deltas of one answer; people cannot see faster, and each is a log entry."""
+
+Reader = Callable[[Sequence[Event]], Awaitable[None]]
+"""Takes the events that a client reads, in order; it may wait, which holds the run back."""
+
+
+@define(slots=True)
+class Journal:
+    """The events of one run.
+
+    Without a reader, as in ``chat``, only what has to be kept is written.  Without a lease, as for
+    an intercepted answer, nothing is written and the events count from 1.
+    """
+
+    turn_id: str
+    session_id: str
+    clock: Clock
+    reader: Reader | None = None
+    store: SessionStore | None = None
+    lease: Lease | None = None
+    step: int = 0
+    usage: Usage = NO_USAGE
+    ended: bool = False
+    """Whether the run's terminal event is written."""
+    _pending: list[Event] = field(factory=list[Event])
+    _kept: list[MessageRecorded] = field(factory=list[MessageRecorded])
+    _message_id: str = ""
+    _pieces: list[str] = field(factory=list[str])
+    """The text of the answer that is arriving."""
+    _unsent: list[Delta] = field(factory=list[Delta])
+    _sent_at: float = 0.0
+    _count: int = 0
+    _waiting: anyio.Event = field(init=False)
+    _writing: anyio.Lock = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Prepare for the trickle of deltas, which there is with a reader."""
+        if self.reader is not None:
+            self._waiting = anyio.Event()
+            self._writing = anyio.Lock(fast_acquire=True)
+
+    def take(self) -> Sequence[Event]:
+        """Return what was added and not written, for the store to write as it opens the log."""
+        taken, self._pending = self._pending, []
+        return taken
+
+    async def open(self, store: SessionStore, lease: Lease) -> None:
+        """Go on in a session's log, whose opening events are the run's first ones."""
+        self.store, self.lease = store, lease
+        await self._shown(lease.opening)
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing has happened yet that a log or a reader should see the end of."""
+        return self._count == 0 and not self._pending
+
+    def add(self, event: Event) -> None:
+        """Put an event at the end of what the next ``flush`` writes."""
+        if self.reader is not None:
+            self._settle_deltas()
+        elif not isinstance(event, _ALWAYS):
+            return
+        self._pending.append(
+            replace(event, turn_id=self.turn_id, session_id=self.session_id, step=self.step)
+        )
+
+    def record(self, message: Message) -> None:
+        """Keep a whole message; an answer that was arriving has arrived by it."""
+        if message.role == "assistant":
+            self._pieces.clear()
+        entry = recorded(message)
+        self._kept.append(entry)
+        self.add(entry)
+
+    def begin_message(self, message_id: str) -> None:
+        """Let the deltas that follow belong to this message."""
+        self._message_id = message_id
+        self._pieces.clear()
+
+    async def delta(self, delta: Delta) -> None:
+        """Take a piece of an answer; it is written and shown within ``COALESCE`` seconds."""
+        self._pieces.append(delta.text)
+        if self.reader is None:
+            return
+        self._unsent.append(delta)
+        if self.clock.monotonic() - self._sent_at >= COALESCE:
+            await self.flush()
+        elif not self._waiting.is_set():
+            self._waiting.set()
+
+    @property
+    def arriving(self) -> bool:
+        """Whether any text of the present message has arrived."""
+        return bool(self._pieces)
+
+    async def flush(self) -> None:
+        """Write what was added, then show it; what could not be written is written next time.
+
+        Raises:
+            SessionError: it could not be written.
+        """
+        if self.reader is None:  # then there is no trickle beside it either
+            await self._flush()
+            return
+        async with self._writing:
+            self._settle_deltas()
+            await self._flush()
+
+    async def _flush(self) -> None:
+        batch, self._pending = self._pending, []
+        if not batch:
+            return
+        written: Sequence[Event] = ()
+        try:
+            written = await self._write(batch)
+        finally:
+            if not written:
+                self._pending[:0] = batch
+        await self._shown(written)
+
+    async def show_unwritten(self) -> None:
+        """Show the reader what the log would not take."""
+        self.lease = None
+        await self.flush()
+
+    async def trickle(self) -> None:
+        """Flush deltas that no later one pushes out, for ever."""
+        while True:
+            await self._waiting.wait()
+            await anyio.sleep(COALESCE)
+            self._waiting = anyio.Event()
+            await self.flush()
+
+    async def quiet(self) -> None:
+        """Wait until nothing is being written, so that ``trickle`` can be cancelled."""
+        async with self._writing:
+            pass
+
+    def mend(self, stop_reason: StopReason) -> None:
+        """Leave a transcript that can go on: keep a partial answer, answer every tool call."""
+        self._settle_deltas()
+        self._pending = [event for event in self._pending if not isinstance(event, TERMINAL)]
+        partial = "".join(self._pieces)
+        if partial and self.lease is not None:
+            parts: tuple[Part, ...] = (Text(partial),)
+            self.record(Message(role="assistant", parts=parts, stop_reason=stop_reason))
+        results: tuple[Part, ...] = unanswered(self._kept)
+        if results:
+            self.record(Message(role="tool", parts=results))
+
+    def _settle_deltas(self) -> None:
+        """Turn the pieces that were not sent yet into as few events as they fit in."""
+        if not self._unsent:
+            return
+        unsent, self._unsent = self._unsent, []
+        reasoning = "".join([delta.reasoning for delta in unsent])
+        text = "".join([delta.text for delta in unsent])
+        self._pending.append(
+            MessageDelta(
+                turn_id=self.turn_id,
+                session_id=self.session_id,
+                step=self.step,
+                message_id=self._message_id,
+                text=text,
+                reasoning=reasoning,
+            )
+        )
+
+    async def _write(self, batch: Sequence[Event]) -> Sequence[Event]:
+        if self.lease is not None and self.store is not None:
+            return await self.store.append(self.lease, batch)
+        return [replace(event, id=number) for number, event in enumerate(batch, self._count + 1)]
+
+    async def _shown(self, events: Sequence[Event]) -> None:
+        """Note that events are written, and pass on what a client may read of them."""
+        self._count = events[-1].id
+        self.ended = isinstance(events[-1], TERMINAL)
+        if self.reader is None:
+            return
+        self._sent_at = self.clock.monotonic()
+        shown = [event for event in events if not isinstance(event, KEPT_ONLY)]
+        if shown:
+            await self.reader(shown)
+
+
+_ALWAYS = (*KEPT_ONLY, TurnStart, TurnEnd, TurnError)
+"""What is written even when nobody reads along."""

@@ -1,0 +1,100 @@
+"""The command line."""
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from agentrail.cli._chat import chat as run_chat
+from agentrail.cli._doctor import doctor as run_doctor
+from agentrail.cli._explain import explain as run_explain
+from agentrail.cli._serve import serve as run_serve
+from agentrail.errors import AgentrailError
+from agentrail.model import weights
+
+app = typer.Typer(help="A host for AI agents.", no_args_is_help=True, add_completion=False)
+local = typer.Typer(help="The small model that runs on this machine.", no_args_is_help=True)
+app.add_typer(local, name="local")
+
+
+class Backend(str, Enum):
+    """The event loop under the host."""
+
+    ASYNCIO = "asyncio"
+    TRIO = "trio"
+
+
+App = Annotated[str, typer.Argument(help="The application, as module:attribute.")]
+AppOption = Annotated[str, typer.Option("--app", help="The application, as module:attribute.")]
+DataDir = Annotated[Path | None, typer.Option(help="Where sessions are kept.", show_default="data")]
+
+
+@app.command()
+def serve(
+    application: App = "app:app",
+    host: Annotated[str, typer.Option(help="The address to bind to.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to bind to.")] = 8642,
+    data_dir: DataDir = None,
+    backend: Annotated[Backend, typer.Option(help="The event loop.")] = Backend.ASYNCIO,
+) -> None:
+    """Serve an application over HTTP."""
+    run_serve(application, host, port, data_dir, backend.value)
+
+
+@app.command()
+def chat(
+    message: Annotated[str | None, typer.Argument(help="What to say; nothing for a talk.")] = None,
+    session: Annotated[str, typer.Option(help="The session to go on with.")] = "terminal",
+    new: Annotated[bool, typer.Option("--new", help="Begin a new session.")] = False,
+    agent: Annotated[str | None, typer.Option(help="The agent to ask.")] = None,
+    application: AppOption = "app:app",
+    data_dir: DataDir = None,
+) -> None:
+    """Talk to an application's agent in the terminal; the answer streams."""
+    if not run_chat(application, message, None if new else session, agent, data_dir):
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(application: App = "app:app", data_dir: DataDir = None) -> None:
+    """Print every hook of an application: who runs it, in which order, and why."""
+    run_explain(application, data_dir)
+
+
+@app.command()
+def doctor(
+    application: App = "app:app",
+    port: Annotated[int, typer.Option(help="The port that it will be served on.")] = 8642,
+    data_dir: DataDir = None,
+) -> None:
+    """Check what an application needs to run here."""
+    if not run_doctor(application, port, data_dir):
+        raise typer.Exit(1)
+
+
+@local.command("install")
+def local_install(
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Do nothing when they are there.")
+    ] = False,
+) -> None:
+    """Fetch the local model's weights, about 93 MB, into the user's cache."""
+    if if_missing and weights.installed() is not None:
+        return
+    path = weights.install()
+    Console().print(f"the local model is at {path}", soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; an agentrail error is printed as a sentence, with exit status 2."""
+    try:
+        app()
+    except AgentrailError as error:
+        Console(stderr=True, highlight=False).print(
+            f"[red]{error.code}[/red]: ", end="", soft_wrap=True
+        )
+        sys.stderr.write(f"{error.detail}\n")
+        sys.exit(2)

@@ -1,0 +1,23 @@
+"""Time, passed in so that tests need neither sleep nor patch."""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where the host reads the time."""
+
+    def monotonic(self) -> float:
+        """Return seconds since some fixed moment; never goes back."""
+        ...
+
+    def now(self) -> float:
+        """Return seconds since 1970-01-01T00:00:00Z."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    monotonic = staticmethod(time.monotonic)
+    now = staticmethod(time.time)

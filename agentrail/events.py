@@ -1,0 +1,213 @@
+"""What happens in a session, as data.
+
+One type serves the log and the wire.  A session's log is a gapless sequence of these events, ``id``
+is the number in it.  The events of ``WIRE`` are what a client of ``/stream`` reads; the others
+are only kept: the full messages, what attachments and context providers added, and the markers.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from agentrail.messages import Message, StopReason, ToolOutcome, Usage, Wire
+
+SCHEMA_VERSION: Final = 1
+"""The version of the shapes in this module; it changes when a field changes its meaning."""
+
+TurnOutcome = Literal["completed", "intercepted", "cancelled", "suspended"]
+"""How a run ended without an error."""
+
+
+class Event(Wire, omit_defaults=False):
+    """What all events have in common.
+
+    ``id`` is 0 until the log has numbered the event; ``step`` counts the model calls of the turn
+    from 1; ``depth`` is 0 for the agent that the user talks to.
+    """
+
+    id: int = 0
+    turn_id: str = ""
+    session_id: str = ""
+    step: int = 0
+    depth: int = 0
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def type(self) -> str:
+        """The event's name, as ``message.delta``."""
+        return str(self.__struct_config__.tag)
+
+    @property
+    def window_tokens(self) -> int:
+        """How many tokens of a model's window the event takes; 0 when the model never sees it."""
+        return 0
+
+
+class TurnStart(Event, tag_field="type", tag="turn.start"):
+    """A turn begins; its user message is in the log."""
+
+    agent_id: str = ""
+    generation: int = 0
+
+
+class StepStart(Event, tag_field="type", tag="step.start"):
+    """A model call begins."""
+
+
+class StepEnd(Event, tag_field="type", tag="step.end"):
+    """A model call and the tools that it asked for are done."""
+
+
+class MessageStart(Event, tag_field="type", tag="message.start"):
+    """A message begins to arrive."""
+
+    message_id: str = ""
+    role: str = "assistant"
+
+
+class MessageDelta(Event, tag_field="type", tag="message.delta"):
+    """A new piece of a message: the piece alone, never what came before it."""
+
+    message_id: str = ""
+    text: str = ""
+    reasoning: str = ""
+
+
+class MessageEnd(Event, tag_field="type", tag="message.end"):
+    """A message is whole."""
+
+    message_id: str = ""
+    stop_reason: StopReason | None = None
+    usage: Usage = Usage()
+
+
+class ToolStart(Event, tag_field="type", tag="tool.start"):
+    """A tool call begins."""
+
+    call_id: str = ""
+    name: str = ""
+    arguments: Mapping[str, object] = msgspec.field(default_factory=dict[str, object])
+
+
+class ToolProgress(Event, tag_field="type", tag="tool.progress"):
+    """A tool tells how far it is."""
+
+    call_id: str = ""
+    text: str = ""
+
+
+class ToolEnd(Event, tag_field="type", tag="tool.end"):
+    """A tool call is over."""
+
+    call_id: str = ""
+    name: str = ""
+    outcome: ToolOutcome = "ok"
+    content: str = ""
+    duration_ms: float = 0.0
+
+
+class Notice(Event, tag_field="type", tag="notice"):
+    """Something that the reader should know and that is no part of the answer."""
+
+    text: str = ""
+    source: str = ""
+
+
+class TurnEnd(Event, tag_field="type", tag="turn.end"):
+    """The run is over, and what it did is durable.  Terminal."""
+
+    outcome: TurnOutcome = "completed"
+    message: str = ""
+    stop_reason: StopReason | None = None
+    usage: Usage = Usage()
+
+
+class TurnError(Event, tag_field="type", tag="turn.error"):
+    """The run failed; the fields are those of an RFC 9457 problem document.  Terminal."""
+
+    code: str = ""
+    title: str = ""
+    status: int = 500
+    detail: str = ""
+    retryable: bool = False
+    trace_id: str = ""
+    usage: Usage = Usage()
+
+
+class MessageRecorded(Event, kw_only=True, tag_field="type", tag="message"):
+    """A whole message, as the model will see it in later turns."""
+
+    message: Message
+    tokens: int
+
+    @property
+    def window_tokens(self) -> int:
+        """The message's tokens, as they were counted when it was recorded."""
+        return self.tokens
+
+
+class AttachmentsAdded(Event, kw_only=True, tag_field="type", tag="attachments"):
+    """What the attachment handlers made of the turn's files; put before the user's message."""
+
+    text: str
+    tokens: int
+
+    @property
+    def window_tokens(self) -> int:
+        """The text's tokens, as they were counted when it was recorded."""
+        return self.tokens
+
+
+class ContextAdded(Event, kw_only=True, tag_field="type", tag="context"):
+    """What a context provider added for this turn alone."""
+
+    source: str
+    messages: tuple[Message, ...]
+
+
+class SessionReset(Event, tag_field="type", tag="session.reset"):
+    """The model's window begins after this event; the history before it stays."""
+
+
+WireEvent = (
+    TurnStart
+    | StepStart
+    | StepEnd
+    | MessageStart
+    | MessageDelta
+    | MessageEnd
+    | ToolStart
+    | ToolProgress
+    | ToolEnd
+    | Notice
+    | TurnEnd
+    | TurnError
+)
+"""What a client reads."""
+
+Recorded = WireEvent | MessageRecorded | AttachmentsAdded | ContextAdded | SessionReset
+"""What a session's log holds."""
+
+TERMINAL: Final = (TurnEnd, TurnError)
+"""Each run ends in exactly one of these, and nothing comes after it."""
+
+KEPT_ONLY: Final = (MessageRecorded, AttachmentsAdded, ContextAdded, SessionReset)
+"""What stays in the log and is never sent."""
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Recorded] = msgspec.json.Decoder(Recorded)
+
+
+def encode(event: Event) -> bytes:
+    """Return the event as JSON: its ``type`` and all of its fields."""
+    return _encoder.encode(event)
+
+
+def decode(data: bytes) -> Recorded:
+    """Return the event that ``encode`` wrote.
+
+    Raises:
+        msgspec.DecodeError: the bytes are no event of this schema version.
+    """
+    return _decoder.decode(data)

@@ -1,0 +1,188 @@
+"""The funnel: every hook of every plugin is called here and nowhere else.
+
+Order, deadline, error policy and span are decided in this module.  Cancellation from outside is
+never caught: it passes through every hook.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from typing import TypeVar
+
+import anyio
+from attrs import frozen
+from opentelemetry.trace import Tracer
+
+from agentrail.errors import HookTimeout, HookTypeError, RequestRefused
+from agentrail.hook._order import Hook
+from agentrail.hook._trace import hook_span
+from agentrail.hook._watchdog import Guard, Watchdog
+
+_log = logging.getLogger("agentrail.hook")
+
+T = TypeVar("T")
+
+calling: ContextVar[str] = ContextVar("agentrail_calling", default="")
+"""The name of the plugin whose hook is running."""
+
+
+@frozen(slots=True)
+class PluginFailure:
+    """A hook that failed, as it is reported."""
+
+    plugin: str
+    hook: str
+    error: Exception
+
+
+FailureHandler = Callable[[PluginFailure], Awaitable[None] | None]
+"""Is told of every hook that failed; the default logs a warning."""
+
+
+def log_failure(failure: PluginFailure) -> None:
+    """Log a hook that failed, with its traceback."""
+    _log.warning(
+        "plugin %r failed in %s: %s",
+        failure.plugin,
+        failure.hook,
+        failure.error,
+        exc_info=failure.error,
+    )
+
+
+@frozen(slots=True)
+class Funnel:
+    """Calls the hooks of one run."""
+
+    watchdog: Watchdog
+    on_failure: FailureHandler = log_failure
+    tracer: Tracer | None = None
+    generation: int = 0
+
+    async def observe(self, hooks: Sequence[Hook], *arguments: object) -> None:
+        """Call all hooks one by one; a failure is reported and the next one is called."""
+        if hooks:
+            await self._each(hooks, arguments, _ignore)
+
+    async def first(
+        self, hooks: Sequence[Hook], expected: type[T], *arguments: object
+    ) -> tuple[T, Hook] | None:
+        """Call hooks until one returns something; return that, and who returned it.
+
+        Raises:
+            RequestRefused: a hook of a critical plugin failed.
+        """
+        found: list[tuple[T, Hook]] = []
+
+        def take(hook: Hook, result: object) -> bool:
+            if result is None:
+                return False
+            found.append((_checked(hook, result, expected), hook))
+            return True
+
+        if hooks:
+            await self._each(hooks, arguments, take, refuse=True)
+        return found[0] if found else None
+
+    async def collect(
+        self, hooks: Sequence[Hook], expected: type[T], *arguments: object
+    ) -> list[tuple[Hook, T]]:
+        """Call all hooks one by one and return what those that did not fail returned."""
+        results: list[tuple[Hook, T]] = []
+
+        def take(hook: Hook, result: object) -> bool:
+            results.append((hook, _checked(hook, result, expected)))
+            return False
+
+        if hooks:
+            await self._each(hooks, arguments, take)
+        return results
+
+    async def gather(
+        self, hooks: Sequence[Hook], expected: type[T], *arguments: object
+    ) -> list[tuple[Hook, T]]:
+        """Call all hooks at the same time; return the results in the order of the hooks."""
+        if len(hooks) <= 1:
+            return await self.collect(hooks, expected, *arguments)
+        slots: list[list[tuple[Hook, T]]] = [[] for _ in hooks]
+
+        async def fill(index: int) -> None:
+            slots[index] = await self.collect(hooks[index : index + 1], expected, *arguments)
+
+        async with anyio.create_task_group() as group:
+            for index in range(len(hooks)):
+                group.start_soon(fill, index)
+        return [result for slot in slots for result in slot]
+
+    async def report(self, hook: Hook, error: Exception) -> None:
+        """Tell the application of a failure; a handler that fails itself changes nothing."""
+        failure = PluginFailure(plugin=hook.plugin, hook=hook.name, error=error)
+        try:
+            told = self.on_failure(failure)
+            if told is not None:
+                await told
+        except Exception:  # noqa: BLE001 - boundary: observer
+            _log.exception("on_plugin_error failed while it was told of %s", hook)
+            log_failure(failure)
+
+    async def _each(
+        self,
+        hooks: Sequence[Hook],
+        arguments: tuple[object, ...],
+        take: Callable[[Hook, object], bool],
+        *,
+        refuse: bool = False,
+    ) -> None:
+        """Call hooks in order until ``take`` says that it has what it wanted."""
+        index = 0
+        while index < len(hooks):
+            failure: Exception | None = None
+            with self.watchdog.guard() as guard:
+                while index < len(hooks):
+                    hook = hooks[index]
+                    try:
+                        result = await self._call(hook, arguments, guard)
+                        if guard.expired:  # it swallowed the cancellation and came back
+                            break
+                        if take(hook, result):
+                            return
+                    except Exception as error:  # noqa: BLE001 - boundary: plugin
+                        failure = error
+                        break
+                    index += 1
+            # One guard serves hook after hook; only a failure makes it necessary to open another.
+            if index == len(hooks):
+                return
+            hook = hooks[index]
+            if failure is None:
+                failure = HookTimeout(f"{hook} took longer than {hook.deadline:g} s")
+            await self.report(hook, failure)
+            if refuse and hook.critical:
+                message = f"plugin {hook.plugin!r} failed in {hook.name} and is critical"
+                raise RequestRefused(message) from failure
+            index += 1
+
+    async def _call(self, hook: Hook, arguments: tuple[object, ...], guard: Guard) -> object:
+        calling.set(hook.plugin)
+        guard.arm(hook, hook.deadline)
+        if self.tracer is not None:
+            with hook_span(self.tracer, hook, self.generation):
+                result = await hook.invoke(*arguments)
+        elif hook.is_async:
+            return await hook.call(*arguments)
+        else:
+            result = await hook.invoke(*arguments)
+        if not hook.is_async and self.watchdog.monotonic() > guard.deadline:
+            _log.warning("%s blocked the host for over %g s", hook, hook.deadline)
+        return result
+
+
+def _ignore(_hook: Hook, _result: object) -> bool:
+    return False
+
+
+def _checked(hook: Hook, result: object, expected: type[T]) -> T:
+    if isinstance(result, expected):
+        return result
+    message = f"{hook} returned {type(result).__name__}, not {expected.__name__}"
+    raise HookTypeError(message)

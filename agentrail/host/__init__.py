@@ -1,0 +1,22 @@
+"""The host: composes an application and runs its turns."""
+
+from agentrail.host._app import AgentApp, create_app
+from agentrail.host._auth import Authenticator, BearerTokens, is_loopback
+from agentrail.host._compose import Composition, Served
+from agentrail.host._config import AppConfig, RequestLimits
+from agentrail.host._host import AgentHost
+from agentrail.host._stream import RunStream
+
+__all__ = [
+    "AgentApp",
+    "AgentHost",
+    "AppConfig",
+    "Authenticator",
+    "BearerTokens",
+    "Composition",
+    "RequestLimits",
+    "RunStream",
+    "Served",
+    "create_app",
+    "is_loopback",
+]

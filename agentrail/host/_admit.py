@@ -1,0 +1,120 @@
+"""The first step of every turn: is the request whole, and who is it from?"""
+
+from attrs import frozen
+
+from agentrail.errors import PayloadTooLarge, RequestError
+from agentrail.host._compose import Composition
+from agentrail.host._config import RequestLimits
+from agentrail.host._core import Core
+from agentrail.host._services import RunServices
+from agentrail.ids import check_id, new_id
+from agentrail.messages import Attachment
+from agentrail.requests import ChatRequest, Kind, Principal, RequestContext
+from agentrail.session import Owner, check_owner
+
+_MAX_NAME = 255
+"""The longest file name, in characters; file systems take no longer ones."""
+
+
+@frozen(slots=True)
+class Admitted:
+    """A request that may go on."""
+
+    request: ChatRequest
+    context: RequestContext
+    services: RunServices
+    composition: Composition
+
+
+async def admit(
+    core: Core,
+    request: ChatRequest,
+    *,
+    kind: Kind,
+    transport: str,
+    principal: Principal | None = None,
+    request_id: str = "",
+) -> Admitted:
+    """Return the request with all its ids, and the composition that it will run under.
+
+    Raises:
+        RequestError: the request is not whole, over a limit, or names what the caller has not.
+    """
+    check_request(request, core.config.limits)
+    composition = core.composition
+    if principal is None:
+        principal = Principal(tenant_id=request.tenant_id, user_id=request.user_id)
+    check_id(principal.tenant_id, "the tenant id")
+    check_id(principal.user_id, "the user id")
+    agent_id = request.agent_id
+    session_id = request.session_id
+    if session_id is None:
+        session_id = new_id("ses")
+    else:
+        check_id(session_id, "the session id")
+        owner = await core.store.find(session_id)
+        if owner is not None:
+            agent_id = agent_id or owner.agent_id
+            check_owner(session_id, owner, Owner(principal.tenant_id, principal.user_id, agent_id))
+    if agent_id is None:
+        agent_id = composition.default_agent
+    else:
+        check_id(agent_id, "the agent id")
+    owner = Owner(principal.tenant_id, principal.user_id, agent_id)
+    turn_id = new_id("turn")
+    services = RunServices(core, composition, session_id, owner, turn_id)
+    context = RequestContext(
+        kind=kind,
+        transport=transport,
+        tenant_id=owner.tenant_id,
+        user_id=owner.user_id,
+        roles=principal.roles,
+        session_id=session_id,
+        turn_id=turn_id,
+        agent_id=agent_id,
+        request_id=check_id(request_id, "the request id") if request_id else turn_id,
+        services=services,
+    )
+    return Admitted(request, context, services, composition)
+
+
+def check_request(request: ChatRequest, limits: RequestLimits) -> None:
+    """Return when the request says something and is within the limits.
+
+    Raises:
+        RequestError: it says nothing, or an attachment has no plain name.
+        PayloadTooLarge: it is over a limit.
+    """
+    text = request.text
+    if len(text) > limits.message_chars:
+        message = (
+            f"the message has {len(text)} characters; at most {limits.message_chars} are taken"
+        )
+        raise PayloadTooLarge(message)
+    if not request.attachments:
+        if isinstance(request.message, str) and not text.strip():
+            message = "the message is empty: say something, or attach a file"
+            raise RequestError(message)
+        return
+    if len(request.attachments) > limits.attachments:
+        message = f"{len(request.attachments)} attachments; at most {limits.attachments} are taken"
+        raise PayloadTooLarge(message)
+    for attachment in request.attachments:
+        _check_attachment(attachment, limits)
+
+
+def _check_attachment(attachment: Attachment, limits: RequestLimits) -> None:
+    name = attachment.filename
+    plain = name and "/" not in name and "\\" not in name and name.isprintable()
+    if not plain or name in {".", ".."} or len(name) > _MAX_NAME:
+        shown = f"{name[:80]!r}"
+        message = (
+            f"attachment name {shown} must be a plain file name: no path, no control characters"
+        )
+        raise RequestError(message)
+    if len(attachment.data) > limits.attachment_bytes:
+        message = (
+            f"attachment {name!r} has {len(attachment.data)} bytes; "
+            f"at most {limits.attachment_bytes} are taken"
+        )
+        raise PayloadTooLarge(message)

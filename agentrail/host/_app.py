@@ -1,0 +1,138 @@
+"""The host as an ASGI application."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route as HTTPRoute
+from starlette.types import Message, Receive, Scope, Send
+
+from agentrail.errors import AgentrailError, PayloadTooLarge
+from agentrail.host._auth import check_local
+from agentrail.host._config import AppConfig
+from agentrail.host._host import AgentHost
+from agentrail.host._problems import problem
+from agentrail.route import Route, reply
+
+_CLIENT_CLOSED = 499
+"""The status of a request whose client hung up; nobody receives it."""
+
+
+class AgentApp:
+    """An ASGI application that serves a host's routes; its lifespan is the host's.
+
+    Attributes:
+        host: the host, for use without HTTP as ``async with app.host as host``.
+    """
+
+    def __init__(self, host: AgentHost) -> None:
+        self.host = host
+        self._http = Starlette(
+            routes=[_http_route(host, route) for route in host.composition.routes],
+            lifespan=lambda _: _Lifespan(host),
+            exception_handlers={
+                AgentrailError: _agentrail_error,
+                HTTPException: _http_error,
+                ClientDisconnect: _hung_up,
+                Exception: _internal_error,
+            },
+        )
+        # It would send the client to whatever its Host header names, before anybody has checked it.
+        self._http.router.redirect_slashes = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        await self._http(scope, receive, send)
+
+
+def create_app(config: AppConfig) -> AgentApp:
+    """Return the ASGI application of a host; nothing is started or opened before its lifespan.
+
+    Raises:
+        CompositionError: profiles, plugins, tools or routes do not fit together.
+    """
+    return AgentApp(AgentHost.of(config))
+
+
+class _Lifespan:
+    """The host's life as Starlette wants it: a context that yields no state."""
+
+    def __init__(self, host: AgentHost) -> None:
+        self._host = host
+
+    async def __aenter__(self) -> None:
+        await self._host.__aenter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._host.__aexit__(None, None, None)
+
+
+def _http_route(host: AgentHost, route: Route) -> HTTPRoute:
+    config = host.core.config
+
+    async def endpoint(request: Request) -> Response:
+        if config.authenticator is None:
+            check_local(request)
+        elif not route.public:
+            request.state.principal = await config.authenticator.authenticate(request)
+        bounded = _bounded(request.receive, request, config.limits.body_bytes)
+        return await route.endpoint(Request(request.scope, bounded), host)
+
+    return HTTPRoute(route.path, endpoint, methods=list(route.methods))
+
+
+def _bounded(receive: Receive, request: Request, limit: int) -> Receive:
+    """Return a ``receive`` that takes no more than ``limit`` bytes of body.
+
+    Raises:
+        PayloadTooLarge: now, if the request says that it has more; else when more arrives.
+    """
+    message = f"the body has more than {limit} bytes"
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > limit:
+        raise PayloadTooLarge(message)
+    seen = 0
+
+    async def bounded() -> Message:
+        nonlocal seen
+        event = await receive()
+        seen += len(event.get("body", b""))
+        if seen > limit:
+            raise PayloadTooLarge(message)
+        return event
+
+    return bounded
+
+
+async def _agentrail_error(_request: Request, error: Exception) -> Response:
+    return problem(cast("AgentrailError", error))
+
+
+async def _hung_up(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=_CLIENT_CLOSED)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers: Mapping[str, str] = (isinstance(error, HTTPException) and error.headers) or {}
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    detail = f"{request.method} {request.url.path}: {getattr(error, 'detail', error)}"
+    body = {
+        "type": "about:blank",
+        "title": str(getattr(error, "detail", "Error")),
+        "status": status,
+        "code": codes.get(status, "http_error"),
+        "detail": detail,
+        "retryable": False,
+    }
+    response = reply(body, status=status, headers=headers)
+    response.headers["content-type"] = "application/problem+json"
+    return response
+
+
+async def _internal_error(_request: Request, error: Exception) -> Response:
+    # The text of an unforeseen error stays in the log: it may hold what a client must not see.
+    return problem(AgentrailError(f"the host failed: {type(error).__name__}; see its log"))

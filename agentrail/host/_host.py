@@ -1,0 +1,244 @@
+"""The host: owns the composition, the session store and the plugins' lives."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+import anyio
+from attrs import define, field
+
+from agentrail.errors import HostNotRunning, SessionNotFound
+from agentrail.hook import Watchdog
+from agentrail.host._admit import admit
+from agentrail.host._compose import Composition, compose
+from agentrail.host._config import AppConfig
+from agentrail.host._core import Core
+from agentrail.host._services import RunServices
+from agentrail.host._stream import RunStream
+from agentrail.host._turn import Turn
+from agentrail.ids import check_id
+from agentrail.model import Models
+from agentrail.requests import (
+    ChatRequest,
+    ChatResponse,
+    Principal,
+    RequestContext,
+    SessionSummary,
+    StoredMessage,
+)
+from agentrail.session import SessionStore, SQLiteSessionStore, TurnRecord
+
+_log = logging.getLogger("agentrail.host")
+
+
+@define(slots=True, eq=False)
+class AgentHost:
+    """A host of agents.
+
+    ``async with host`` starts it, and stops it at the end: plugins start in order, and stop in
+    reverse.  Between the two, ``chat`` and ``stream`` may be called from any task of the loop.
+    """
+
+    core: Core
+    _stack: AsyncExitStack | None = field(default=None, init=False)
+
+    @classmethod
+    def of(cls, config: AppConfig) -> "AgentHost":
+        """Return the host of an application; nothing is started or opened yet.
+
+        Raises:
+            CompositionError: the application's parts do not fit together.
+        """
+        models = Models(config.providers)
+        watchdog = Watchdog(config.clock)
+        composition = compose(config, models, watchdog, generation=1)
+        store: SessionStore = config.store or SQLiteSessionStore(
+            config.data_dir / "sessions.db", config.clock
+        )
+        return cls(Core(config, store, models, watchdog, composition))
+
+    @property
+    def composition(self) -> Composition:
+        """The application as it is served at the moment."""
+        return self.core.composition
+
+    async def __aenter__(self) -> Self:
+        """Start the host; when a part of it fails to start, what had started is stopped again.
+
+        Raises:
+            PluginStartError: a plugin failed to start, or took too long.
+            StorageError: the session store cannot be opened.
+            HostNotRunning: the host is running already.
+        """
+        if self._stack is not None:
+            message = "the host is running already; a host is started once at a time"
+            raise HostNotRunning(message)
+        stack, started = AsyncExitStack(), False
+        try:
+            await self._start(stack)
+            started = True
+        finally:
+            # Unwound without the error in hand: a task group would wrap it.
+            if not started:
+                await stack.aclose()
+        self._stack = stack
+        return self
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        """Start the parts in order, and put what stops each of them on the stack."""
+        core = self.core
+        group = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(group.cancel_scope.cancel)
+        group.start_soon(core.watchdog.run)
+        await core.store.start()
+        stack.push_async_callback(_shielded, core.store.stop)
+        stack.push_async_callback(_shielded, core.models.stop)
+        await core.models.start(
+            [str(served.reference) for served in self.composition.agents.values()]
+        )
+        stack.push_async_callback(core.lives.stop)
+        await core.lives.start(group)
+        runs = await stack.enter_async_context(anyio.create_task_group())
+        stack.push_async_callback(core.drain, core.config.stop_grace)
+        await self._announce()
+        core.open(runs)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop the host: no new turns, then the turns under way, the plugins, the store."""
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            await stack.__aexit__(None, None, None)
+
+    async def chat(
+        self,
+        request: ChatRequest,
+        *,
+        principal: Principal | None = None,
+        transport: str = "python",
+        request_id: str = "",
+    ) -> ChatResponse:
+        """Run a turn and return its answer.
+
+        ``principal`` is who asks, where authentication found out; otherwise the request says.
+        Cancelled, the turn is closed in the log and the session can go on.
+
+        Raises:
+            AgentrailError: the turn failed; its leaf and code say why.
+        """
+        core = self.core
+        core.enter()
+        try:
+            admitted = await admit(
+                core,
+                request,
+                kind="chat",
+                transport=transport,
+                principal=principal,
+                request_id=request_id,
+            )
+            return await Turn(core, admitted).run()
+        finally:
+            core.leave()
+
+    def stream(
+        self,
+        request: ChatRequest,
+        *,
+        principal: Principal | None = None,
+        transport: str = "python",
+        request_id: str = "",
+    ) -> RunStream:
+        """Run a turn and read its events, as ``async with host.stream(...) as events``.
+
+        Entering waits for the first event and raises what goes wrong before it; what goes wrong
+        later is the terminal event.  Leaving before the terminal event cancels the turn.
+        """
+        return RunStream(self.core, request, principal, transport, request_id)
+
+    async def sessions(
+        self, principal: Principal, *, before: float | None = None, limit: int = 50
+    ) -> Sequence[SessionSummary]:
+        """Return the principal's sessions, the one changed last first."""
+        self.core.check()
+        check_id(principal.tenant_id, "the tenant id")
+        check_id(principal.user_id, "the user id")
+        return await self.core.store.sessions(
+            principal.tenant_id, principal.user_id, before=before, limit=limit
+        )
+
+    async def messages(
+        self, principal: Principal, session_id: str, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[StoredMessage]:
+        """Return a session's messages, newest first.
+
+        Raises:
+            SessionNotFound: the principal has no such session.
+        """
+        await self._check_session(principal, session_id)
+        return await self.core.store.messages(session_id, before=before, limit=limit)
+
+    async def delete_session(self, principal: Principal, session_id: str) -> None:
+        """Erase a session with all that it holds; a turn under way in it fails.
+
+        Raises:
+            SessionNotFound: the principal has no such session.
+        """
+        await self._check_session(principal, session_id)
+        await self.core.store.delete(session_id)
+
+    def agents(self) -> Mapping[str, str]:
+        """Return the names of the profiles by their ids; the first is the default."""
+        return {
+            agent_id: served.profile.name or agent_id
+            for agent_id, served in self.composition.agents.items()
+        }
+
+    async def readiness(self) -> Mapping[str, str]:
+        """Return what keeps the host from serving, by part; empty when it is ready."""
+        return {} if self.core.running else {"host": "it is starting or stopping"}
+
+    async def _check_session(self, principal: Principal, session_id: str) -> None:
+        self.core.check()
+        owner = await self.core.store.find(check_id(session_id, "the session id"))
+        if owner is None or (owner.tenant_id, owner.user_id) != (
+            principal.tenant_id,
+            principal.user_id,
+        ):
+            message = f"there is no session {session_id!r}"
+            raise SessionNotFound(message)
+
+    async def _announce(self) -> None:
+        """Run ``on_turn_persisted`` for turns whose host died between commit and hook."""
+        while records := await self.core.store.unannounced():
+            for record in records:
+                await self._announce_one(record)
+
+    async def _announce_one(self, record: TurnRecord) -> None:
+        core, owner = self.core, record.owner
+        _log.info("turn %s was persisted and not announced; announcing it now", record.turn_id)
+        context = RequestContext(
+            kind="chat",
+            transport="recovery",
+            tenant_id=owner.tenant_id,
+            user_id=owner.user_id,
+            session_id=record.session_id,
+            turn_id=record.turn_id,
+            agent_id=owner.agent_id,
+            request_id=record.turn_id,
+            services=RunServices(core, core.composition, record.session_id, owner, record.turn_id),
+        )
+        hooks = core.composition.hooks["on_turn_persisted"]
+        await core.funnel(core.composition).observe(hooks, context)
+        await core.store.announced(record.turn_id)
+
+
+async def _shielded(stop: Callable[[], Awaitable[None]]) -> None:
+    with anyio.CancelScope(shield=True):
+        await stop()

@@ -1,0 +1,60 @@
+"""Errors as RFC 9457 problem documents.  Source: https://www.rfc-editor.org/rfc/rfc9457"""
+
+import math
+
+import msgspec
+from opentelemetry import trace
+from starlette.responses import Response
+
+from agentrail.errors import AgentrailError, Unauthenticated
+from agentrail.events import TurnError
+from agentrail.messages import Usage
+
+_json = msgspec.json.Encoder()
+
+
+def title(error: AgentrailError) -> str:
+    """Return the kind of error in words."""
+    return error.code.replace("_", " ").capitalize()
+
+
+def trace_id() -> str:
+    """Return the present trace's id in hex, or nothing without one."""
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else ""
+
+
+def turn_error(error: AgentrailError, usage: Usage) -> TurnError:
+    """Return the terminal event of a run that failed."""
+    return TurnError(
+        code=error.code,
+        title=title(error),
+        status=error.status,
+        detail=error.detail,
+        retryable=error.retryable,
+        trace_id=trace_id(),
+        usage=usage,
+    )
+
+
+def problem(error: AgentrailError) -> Response:
+    """Return the error as an HTTP response."""
+    body: dict[str, object] = {
+        "type": "about:blank",
+        "title": title(error),
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+        "retryable": error.retryable,
+    }
+    current = trace_id()
+    if current:
+        body["traceId"] = current
+    headers: dict[str, str] = {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+    if isinstance(error, Unauthenticated):
+        headers["www-authenticate"] = "Bearer"
+    return Response(
+        _json.encode(body), error.status, headers, media_type="application/problem+json"
+    )

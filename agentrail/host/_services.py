@@ -1,0 +1,164 @@
+"""What the host does for hooks."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from attrs import define, field
+from msgspec.structs import replace
+
+from agentrail.errors import AgentrailError
+from agentrail.events import Event, SessionReset
+from agentrail.hook import Call, calling
+from agentrail.host._compose import Composition
+from agentrail.host._core import Core
+from agentrail.messages import Message
+from agentrail.model import ModelReference
+from agentrail.requests import Delta, ModelReply, ModelRequest
+from agentrail.session import Lease, Owner, recorded
+
+_ALL = 1_000_000_000
+"""More tokens than any session has."""
+
+_PAGE = 20
+"""Messages that are looked through at a time for those of one turn."""
+
+
+@define(slots=True)
+class RunServices:
+    """The services of one run."""
+
+    core: Core
+    composition: Composition
+    session_id: str
+    owner: Owner
+    turn_id: str
+    lease: Lease | None = None
+    """The run's own hold on its session, while it has one."""
+    _session: "_Session | None" = field(default=None, init=False)
+
+    @property
+    def session(self) -> "_Session":
+        """This request's session."""
+        if self._session is None:
+            self._session = _Session(self)
+        return self._session
+
+    def model(self, reference: str | None = None) -> "_Model":
+        """Return the model that ``provider:model`` names; None names the agent's own.
+
+        Raises:
+            ModelReferenceError: the reference names no provider of this host.
+        """
+        if reference is None:
+            reference = str(self.composition.agent(self.owner.agent_id).reference)
+        return _Model(
+            self.core, self.core.models.call(reference), ModelReference.parse(reference).model
+        )
+
+    def background(self, task: Callable[[], Awaitable[object]], name: str = "") -> None:
+        """Run ``task`` outside the request; the plugin whose hook is running owns it."""
+        self.core.lives.background(calling.get(), task, name)
+
+
+@define(slots=True)
+class _Session:
+    _run: RunServices
+
+    async def messages(self, limit: int = 50) -> Sequence[Message]:
+        window = await self._run.core.store.window(self._run.session_id, _ALL)
+        return window[-limit:]
+
+    async def turn(self) -> Sequence[Message]:
+        store, before = self._run.core.store, None
+        found: list[Message] = []
+        while rows := await store.messages(self._run.session_id, before=before, limit=_PAGE):
+            mine = [row.message for row in rows if row.turn_id == self._run.turn_id]
+            if found and not mine:
+                break
+            found.extend(mine)
+            before = rows[-1].seq
+        return found[::-1]
+
+    async def note(self, text: str) -> None:
+        await self._append(recorded(Message.system(text)))
+
+    async def reset(self) -> None:
+        await self._append(SessionReset())
+
+    async def _append(self, event: Event) -> None:
+        """Append in the run's own lease, or in one taken for the purpose."""
+        run = self._run
+        if run.lease is not None:
+            await run.core.store.append(run.lease, [event])
+            return
+        wait = run.core.config.session_wait
+        lease = await run.core.store.acquire(run.session_id, run.owner, events=[event], wait=wait)
+        with anyio.CancelScope(shield=True):
+            await run.core.store.release(lease)
+
+
+@define(slots=True)
+class _Model:
+    _core: Core
+    _call: Call[ModelRequest, ModelReply]
+    _name: str
+
+    async def complete(self, messages: Sequence[Message]) -> Message:
+        reply = await self._call(self._request(messages))
+        return reply.message
+
+    def stream(self, messages: Sequence[Message]) -> AsyncIterable[str]:
+        return _Pieces(self._core, self._call, self._request(messages))
+
+    def _request(self, messages: Sequence[Message]) -> ModelRequest:
+        return ModelRequest(model=self._name, messages=tuple(messages))
+
+
+@define(slots=True)
+class _Pieces:
+    """A model's answer, piece by piece.
+
+    The model call runs in a background task of the plugin that began to read.  Whoever stops
+    reading, by cancellation too, ends it: its next piece finds nobody.
+    """
+
+    _core: Core
+    _call: Call[ModelRequest, ModelReply]
+    _request: ModelRequest
+    _pieces: MemoryObjectReceiveStream[str] | None = field(default=None, init=False)
+    _failure: AgentrailError | None = field(default=None, init=False)
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        if self._pieces is None:
+            send, self._pieces = anyio.create_memory_object_stream[str](16)
+            self._core.lives.background(calling.get(), partial(self._pump, send))
+        received = False
+        try:
+            piece = await self._pieces.receive()
+            received = True
+        except anyio.EndOfStream:
+            if self._failure is not None:
+                raise self._failure from None
+            raise StopAsyncIteration from None
+        finally:
+            if not received:
+                self._pieces.close()
+        return piece
+
+    async def _pump(self, send: MemoryObjectSendStream[str]) -> None:
+        async def emit(delta: Delta) -> None:
+            if delta.text:
+                await send.send(delta.text)
+
+        with send:
+            try:
+                await self._call(replace(self._request, emit=emit))
+            except AgentrailError as error:
+                self._failure = error
+            except anyio.BrokenResourceError:
+                pass  # nobody reads any more

@@ -1,0 +1,6 @@
+"""Plugins: what holds for every profile and every route."""
+
+from agentrail.plugin._define import Members, define_plugin
+from agentrail.plugin._life import Lives
+
+__all__ = ["Lives", "Members", "define_plugin"]

@@ -1,0 +1,144 @@
+"""The lives of plugins: each runs in one long task that starts it, waits, and stops it.
+
+A task group that a plugin opens in ``start`` is therefore closed in the same task, and no scope of
+the host stands between the two: a deadline is put on the whole life and taken off again.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import anyio
+from anyio.abc import TaskGroup
+from attrs import define, field
+
+from agentrail.errors import HookTimeout, HostNotRunning, PluginStartError
+from agentrail.hook import Funnel, Guard, Hook, HookTable, Plugin
+
+_log = logging.getLogger("agentrail.plugin")
+
+
+@define(slots=True)
+class _Life:
+    plugin: str
+    start: Hook | None
+    stop: Hook | None
+    started: anyio.Event = field(factory=anyio.Event)
+    stopping: anyio.Event = field(factory=anyio.Event)
+    stopped: anyio.Event = field(factory=anyio.Event)
+    failure: Exception | None = None
+    """Why it did not start."""
+    tasks: TaskGroup | None = None
+    """Owns what the plugin spawns through the host, while it runs."""
+
+
+@define(slots=True)
+class Lives:
+    """The running plugins of one composition."""
+
+    hooks: HookTable
+    funnel: Funnel
+    _lives: dict[str, _Life] = field(factory=dict[str, _Life])
+
+    async def start(self, group: TaskGroup) -> None:
+        """Start the plugins in order, each in a task of ``group``.
+
+        Raises:
+            PluginStartError: one failed or took too long; those that had started are stopped.
+        """
+        complete = False
+        try:
+            for plugin in self.hooks.plugins:
+                life = _Life(plugin.name, self._hook("start", plugin), self._hook("stop", plugin))
+                self._lives[plugin.name] = life
+                group.start_soon(self._live, life)
+                await life.started.wait()
+                if life.failure is not None:
+                    message = f"plugin {plugin.name!r} did not start: {life.failure}"
+                    raise PluginStartError(message) from life.failure
+            complete = True
+        finally:
+            if not complete:
+                await self.stop()
+
+    async def stop(self) -> None:
+        """Stop the plugins in reverse order; all of them, whatever fails, cancelled or not."""
+        with anyio.CancelScope(shield=True):
+            while self._lives:
+                _, life = self._lives.popitem()
+                life.stopping.set()
+                await life.stopped.wait()
+
+    def background(
+        self, plugin: str, task: Callable[[], Awaitable[object]], name: str = ""
+    ) -> None:
+        """Run ``task`` in the plugin's own task group; its failure is reported, not raised.
+
+        Raises:
+            HostNotRunning: the plugin is not running, or is not known.
+        """
+        life = self._lives.get(plugin)
+        if life is None or life.tasks is None:
+            message = f"plugin {plugin!r} does not run, so it can have no background tasks"
+            raise HostNotRunning(message)
+        life.tasks.start_soon(self._guarded, plugin, task, name or f"{plugin}.background")
+
+    def _hook(self, name: str, plugin: Plugin) -> Hook | None:
+        return next((hook for hook in self.hooks[name] if hook.plugin == plugin.name), None)
+
+    async def _live(self, life: _Life) -> None:
+        """Be one plugin's task, from its start to its stop."""
+        try:
+            # The shield: a plugin is stopped in its turn, not when the host's group is cancelled.
+            with self.funnel.watchdog.guard(shield=True) as guard:
+                life.failure = await self._call(life.start, guard)
+                if life.failure is None and not guard.expired:
+                    await self._serve_and_stop(life, guard)
+            if guard.expired and not life.started.is_set():
+                life.failure = _late(life.start)
+            elif guard.expired:
+                await self._report(life.stop, _late(life.stop))
+        finally:
+            life.started.set()
+            life.stopped.set()
+
+    async def _serve_and_stop(self, life: _Life, guard: Guard) -> None:
+        guard.rest()
+        try:
+            async with anyio.create_task_group() as life.tasks:
+                life.started.set()
+                await life.stopping.wait()
+                life.tasks.cancel_scope.cancel()
+        finally:
+            # Also when a task group that the plugin opened in ``start`` broke down: ``stop``
+            # closes that group, and its error comes out of there.
+            life.tasks = None
+            failure = await self._call(life.stop, guard)
+            if failure is not None:
+                await self._report(life.stop, failure)
+            guard.dismiss()
+
+    async def _call(self, hook: Hook | None, guard: Guard) -> Exception | None:
+        """Call ``start`` or ``stop`` under its deadline; return its failure."""
+        if hook is None:
+            return None
+        guard.arm(hook, hook.deadline)
+        try:
+            await hook.invoke()
+        except Exception as error:  # noqa: BLE001 - boundary: plugin
+            return error
+        return None
+
+    async def _report(self, hook: Hook | None, error: Exception) -> None:
+        if hook is not None:
+            await self.funnel.report(hook, error)
+
+    async def _guarded(self, plugin: str, task: Callable[[], Awaitable[object]], name: str) -> None:
+        try:
+            await task()
+        except Exception:  # boundary: plugin
+            _log.exception("background task %r of plugin %r failed", name, plugin)
+
+
+def _late(hook: Hook | None) -> HookTimeout:
+    seconds = hook.deadline if hook is not None else 0
+    return HookTimeout(f"{hook} took longer than {seconds:g} s")

@@ -1,0 +1,187 @@
+"""The endpoints that every host has: chat, stream, sessions, health."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from agentrail.errors import InvalidJSON, RequestError
+from agentrail.messages import StopReason, Usage, Wire
+from agentrail.requests import (
+    ChatRequest,
+    ChatResponse,
+    Host,
+    SessionSummary,
+    StoredMessage,
+)
+from agentrail.route._route import Route, owner_of, principal_of
+from agentrail.route._sse import StreamResponse, until_hang_up
+
+MAX_PAGE: Final = 200
+"""The most rows that one page of a listing has."""
+
+
+class ChatAnswer(Wire, omit_defaults=False):
+    """What ``POST /chat`` answers."""
+
+    turn_id: str
+    session_id: str
+    agent_id: str
+    message: str
+    stop_reason: StopReason | None
+    usage: Usage
+    outcome: str
+
+
+class SessionPage(Wire, omit_defaults=False):
+    """What ``GET /sessions`` answers."""
+
+    sessions: tuple[SessionSummary, ...]
+    next: float | None = None
+    """Pass it as ``before`` to read the next page; None when this is the last one."""
+
+
+class MessagePage(Wire, omit_defaults=False):
+    """What ``GET /sessions/{session_id}/messages`` answers, newest first."""
+
+    messages: tuple[StoredMessage, ...]
+    next: int | None = None
+    """Pass it as ``before`` to read what is older; None when there is nothing older."""
+
+
+_json = msgspec.json.Encoder()
+_chat_request = msgspec.json.Decoder(ChatRequest)
+
+
+async def chat(request: Request, host: Host) -> Response:
+    """Run a turn and answer with its result; hanging up cancels the turn."""
+    asked = await read_chat_request(request)
+    response = await until_hang_up(
+        request.receive,
+        lambda: host.chat(
+            asked,
+            principal=principal_of(request),
+            transport="http",
+            request_id=request.headers.get("x-request-id", ""),
+        ),
+    )
+    return reply(_answer(response), status=response.status, headers=response.headers)
+
+
+async def stream(request: Request, host: Host) -> Response:
+    """Run a turn and answer with its events; hanging up cancels the turn."""
+    return StreamResponse(
+        host.stream(
+            await read_chat_request(request),
+            principal=principal_of(request),
+            transport="http",
+            request_id=request.headers.get("x-request-id", ""),
+        )
+    )
+
+
+async def sessions(request: Request, host: Host) -> Response:
+    """List the caller's sessions, the one changed last first."""
+    limit = _limit(request)
+    rows = await host.sessions(
+        owner_of(request), before=_number(request, "before"), limit=limit + 1
+    )
+    page = tuple(rows[:limit])
+    return reply(SessionPage(page, page[-1].updated_at if len(rows) > limit else None))
+
+
+async def session_messages(request: Request, host: Host) -> Response:
+    """List a session's messages, newest first."""
+    limit, before = _limit(request), _number(request, "before")
+    rows = await host.messages(
+        owner_of(request),
+        request.path_params["session_id"],
+        before=None if before is None else int(before),
+        limit=limit + 1,
+    )
+    page = tuple(rows[:limit])
+    return reply(MessagePage(page, page[-1].seq if len(rows) > limit else None))
+
+
+async def delete_session(request: Request, host: Host) -> Response:
+    """Erase a session."""
+    await host.delete_session(owner_of(request), request.path_params["session_id"])
+    return Response(status_code=204)
+
+
+async def health(_request: Request, _host: Host) -> Response:
+    """Tell that the process answers."""
+    return reply({"status": "ok"})
+
+
+async def ready(_request: Request, host: Host) -> Response:
+    """Tell whether the host can serve; the reasons why not are for its log alone."""
+    problems = await host.readiness()
+    if problems:
+        return reply({"status": "not_ready", "failing": sorted(problems)}, status=503)
+    return reply({"status": "ready"})
+
+
+def standard_routes() -> tuple[Route, ...]:
+    """Return the routes that a host has when its application names none."""
+    return (
+        Route(path="/chat", endpoint=chat, methods=["POST"]),
+        Route(path="/stream", endpoint=stream, methods=["POST"]),
+        Route(path="/sessions", endpoint=sessions),
+        Route(path="/sessions/{session_id}/messages", endpoint=session_messages),
+        Route(path="/sessions/{session_id}", endpoint=delete_session, methods=["DELETE"]),
+        Route(path="/health", endpoint=health, public=True),
+        Route(path="/ready", endpoint=ready, public=True),
+    )
+
+
+async def read_chat_request(request: Request) -> ChatRequest:
+    """Return the request's body as a chat request.
+
+    Raises:
+        InvalidJSON: the body is no JSON.
+        RequestError: it is JSON of another shape; the message says where and what was expected.
+    """
+    body = await request.body()
+    try:
+        return _chat_request.decode(body)
+    except msgspec.ValidationError as error:
+        raise RequestError(f"the body is no chat request: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidJSON(f"the body is no JSON: {error}") from error
+
+
+def reply(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return ``body`` as a JSON response, its Structs in camelCase."""
+    return Response(_json.encode(body), status, headers, media_type="application/json")
+
+
+def _answer(response: ChatResponse) -> ChatAnswer:
+    return ChatAnswer(
+        turn_id=response.turn_id,
+        session_id=response.session_id or "",
+        agent_id=response.agent_id,
+        message=response.message,
+        stop_reason=response.stop_reason,
+        usage=response.usage,
+        outcome=response.outcome,
+    )
+
+
+def _limit(request: Request) -> int:
+    limit = _number(request, "limit")
+    return 50 if limit is None else max(1, min(MAX_PAGE, int(limit)))
+
+
+def _number(request: Request, name: str) -> float | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        number = float(text)
+        int(number)
+    except (ValueError, OverflowError) as error:
+        raise RequestError(f"the query's {name!r} must be a number, not {text[:80]!r}") from error
+    return number

@@ -1,0 +1,225 @@
+"""Sessions in a SQLite file."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Final, Literal, TypeVar
+
+from agentrail.clock import Clock, SystemClock
+from agentrail.events import Event, Recorded
+from agentrail.messages import Message
+from agentrail.requests import SessionSummary, StoredMessage
+from agentrail.session import _sql as sql
+from agentrail.session._owner import check_owner, lease_lost
+from agentrail.session._store import Lease, Owner, TurnRecord
+from agentrail.session._turnstile import Turnstile
+from agentrail.storage import Database, Job
+
+T = TypeVar("T")
+
+REMEMBERED: Final = 10_000
+"""How many sessions' owners are kept in memory, so that a hot session's is found without I/O."""
+
+
+class SQLiteSessionStore:
+    """A ``SessionStore`` in one file, for one host.
+
+    What is written survives the death of the process; see ``Database`` for power cuts.  A second
+    host on the same file is safe and not of use: the lease that was taken last is the one that
+    may write, and each host may show the other's deleted sessions as present but empty.
+
+    Text that UTF-8 cannot hold (half of a surrogate pair) is kept as U+FFFD.  An event that
+    cannot be read back is left out and reported to the log ``agentrail.session``; it stays in
+    the file.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        clock: Clock | None = None,
+        *,
+        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+    ) -> None:
+        self._database = Database(path, sql.MIGRATIONS, synchronous=synchronous)
+        self._now = (clock or SystemClock()).now
+        self._known: dict[str, tuple[int, Owner]] = {}
+        """Keys and owners by session, the one that was used last at the end."""
+        self._held: dict[str, tuple[int, Lease]] = {}
+        self._turnstile = Turnstile()
+        self._announced: list[str] = []
+        """Turns to be taken off the list by the next write."""
+
+    async def start(self) -> None:
+        """Open the file, made when it is missing, and bring it up to date.
+
+        Raises:
+            StorageError: it is no database, was written by a newer version, or cannot be opened.
+        """
+        await self._database.start()
+
+    async def stop(self) -> None:
+        """Write what is still to be written, and close."""
+        try:
+            if self._announced:
+                await self._write(_nothing)
+        finally:
+            await self._database.stop()
+
+    async def find(self, session_id: str) -> Owner | None:
+        """See ``SessionStore``; without I/O for a session that was used lately."""
+        known = self._recall(session_id) or await self._look_up(session_id)
+        return None if known is None else known[1]
+
+    async def acquire(
+        self,
+        session_id: str,
+        owner: Owner,
+        *,
+        events: Sequence[Event] = (),
+        window: int = 0,
+        wait: float = 30.0,
+    ) -> Lease:
+        """See ``SessionStore``."""
+        known = self._recall(session_id)
+        if known is not None and known[1] != owner:  # nobody waits in line for what is not theirs
+            known = await self._look_up(session_id)
+            if known is not None:
+                check_owner(session_id, known[1], owner)
+        await self._turnstile.enter(session_id, wait)
+        try:
+            taken = await self._write(
+                partial(
+                    sql.acquire,
+                    session_id=session_id,
+                    owner=owner,
+                    events=tuple(events),
+                    window=window,
+                    now=self._now(),
+                )
+            )
+            self._held[session_id] = taken
+        finally:
+            if session_id not in self._held:
+                self._known.pop(session_id, None)  # it may be another one's by now
+                self._turnstile.leave(session_id)
+        key, lease = taken
+        self._remember(session_id, (key, owner))
+        return lease
+
+    async def append(self, lease: Lease, events: Sequence[Event]) -> tuple[Event, ...]:
+        """See ``SessionStore``."""
+        held = self._held.get(lease.session_id)
+        if held is None or held[1] is not lease:
+            raise lease_lost(lease)
+        if not events:
+            return ()
+        written = await self._write(
+            partial(sql.append, key=held[0], lease=lease, events=tuple(events), now=self._now())
+        )
+        lease.head = max(lease.head, written[-1].id)
+        return written
+
+    async def release(self, lease: Lease) -> None:
+        """See ``SessionStore``."""
+        held = self._held.get(lease.session_id)
+        if held is not None and held[1] is lease:
+            del self._held[lease.session_id]
+            self._turnstile.leave(lease.session_id)
+
+    async def read(
+        self, session_id: str, *, after: int = 0, limit: int = 500
+    ) -> Sequence[Recorded]:
+        """See ``SessionStore``."""
+        key = await self._key(session_id)
+        return await self._database.read(partial(sql.read, key=key, after=after, limit=limit))
+
+    async def window(self, session_id: str, tokens: int) -> tuple[Message, ...]:
+        """See ``SessionStore``."""
+        key = await self._key(session_id)
+        return await self._database.read(partial(sql.window, key=key, tokens=tokens))
+
+    async def messages(
+        self, session_id: str, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[StoredMessage]:
+        """See ``SessionStore``."""
+        key = await self._key(session_id)
+        return await self._database.read(partial(sql.messages, key=key, before=before, limit=limit))
+
+    async def sessions(
+        self, tenant_id: str, user_id: str, *, before: float | None = None, limit: int = 50
+    ) -> Sequence[SessionSummary]:
+        """See ``SessionStore``."""
+        return await self._database.read(
+            partial(sql.sessions, tenant_id=tenant_id, user_id=user_id, before=before, limit=limit)
+        )
+
+    async def turn(self, turn_id: str) -> TurnRecord | None:
+        """See ``SessionStore``."""
+        return await self._database.read(partial(sql.turn, turn_id=turn_id))
+
+    async def delete(self, session_id: str) -> None:
+        """See ``SessionStore``."""
+        await self._write(partial(sql.delete, session_id=session_id))
+        self._known.pop(session_id, None)
+
+    async def unannounced(self, limit: int = 100) -> Sequence[TurnRecord]:
+        """See ``SessionStore``."""
+        # By the writer: it is asked once, at a host's start, and sees every note before it.
+        return await self._write(partial(sql.unannounced, limit=limit))
+
+    async def announced(self, turn_id: str) -> None:
+        """See ``SessionStore``; without I/O."""
+        self._announced.append(turn_id)
+
+    async def _write(self, job: Job[T]) -> T:
+        """Return what ``job`` returns, with the announcements that wait written before it."""
+        announced, self._announced = self._announced, []
+        if not announced:
+            return await self._database.write(job)
+        written = False
+        try:
+            result = await self._database.write(partial(_after_announced, announced, job))
+            written = True
+        finally:
+            if not written:
+                self._announced[:0] = announced
+        return result
+
+    async def _key(self, session_id: str) -> int:
+        """Return the session's key, -1 when there is no such session.
+
+        The key that belongs to the owner that ``find`` told, not the session's present one: a
+        session that was deleted and made again has other readers.
+        """
+        known = self._recall(session_id) or await self._look_up(session_id)
+        return -1 if known is None else known[0]
+
+    async def _look_up(self, session_id: str) -> tuple[int, Owner] | None:
+        known = await self._database.read(partial(sql.find, session_id=session_id))
+        if known is None:
+            self._known.pop(session_id, None)
+        else:
+            self._remember(session_id, known)
+        return known
+
+    def _recall(self, session_id: str) -> tuple[int, Owner] | None:
+        known = self._known.get(session_id)
+        if known is not None:
+            self._remember(session_id, known)
+        return known
+
+    def _remember(self, session_id: str, known: tuple[int, Owner]) -> None:
+        self._known.pop(session_id, None)
+        self._known[session_id] = known
+        if len(self._known) > REMEMBERED:
+            del self._known[next(iter(self._known))]
+
+
+def _nothing(_connection: object) -> None:
+    """Write nothing but what waits."""
+
+
+def _after_announced(announced: Sequence[str], job: Job[T], connection: Connection) -> T:
+    sql.announced(connection, announced)
+    return job(connection)

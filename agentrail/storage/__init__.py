@@ -1,0 +1,5 @@
+"""Where things are kept: SQLite files."""
+
+from agentrail.storage.sqlite import Database, Job
+
+__all__ = ["Database", "Job"]

@@ -1,0 +1,118 @@
+"""The execution of a tool call: whatever happens, it ends in exactly one result."""
+
+import logging
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+
+from agentrail.errors import ToolError
+from agentrail.hook import Call, Watchdog, calling
+from agentrail.messages import ToolCall, ToolOutcome, ToolResult
+from agentrail.requests import ToolRequest
+from agentrail.tool._toolset import Toolset
+
+_log = logging.getLogger("agentrail.tool")
+
+
+def tool_endpoint(
+    toolset: Toolset, watchdog: Watchdog, timeout: float, *, max_chars: int = 100_000
+) -> Call[ToolRequest, ToolResult]:
+    """Return the call that executes tools; middleware wraps it.
+
+    An unknown tool, arguments that could not be read, a failure and a missed deadline are results
+    too; cancellation from outside passes.
+
+    Args:
+        toolset: the tools that exist.
+        watchdog: who keeps the deadlines.
+        timeout: seconds for a tool that has no ``timeout`` of its own.
+        max_chars: what a result's text is cut to; a note says how much was left out.
+    """
+
+    async def endpoint(request: ToolRequest) -> ToolResult:
+        call = request.call
+        tool = toolset.tools.get(call.name)
+        if tool is None:
+            known = ", ".join(spec.name for spec in toolset.specs) or "none"
+            return _result(call, f"there is no tool {call.name!r}; the tools are: {known}")
+        if call.invalid:
+            return _result(call, call.invalid)
+        seconds: float = getattr(tool, "timeout", None) or timeout
+        calling.set(toolset.owners.get(call.name, ""))
+        result: ToolResult | None = None
+        with watchdog.guard() as guard:
+            guard.arm(f"tool {call.name}", seconds)
+            try:
+                text = _text(await tool.call(call.arguments, request.context))
+                result = _result(call, _cut(text, max_chars), "ok")
+            except Exception as error:  # noqa: BLE001 - boundary: tool
+                result = _result(call, _cut(_told(call, error), max_chars))
+        if result is None or guard.expired:
+            return _result(call, f"tool {call.name} took longer than {seconds:g} s", "timeout")
+        return result
+
+    return endpoint
+
+
+async def run_tool(call_tool: Call[ToolRequest, ToolResult], request: ToolRequest) -> ToolResult:
+    """Return the result of a tool call, also when a middleware on the way raises.
+
+    The result answers the request's call: it has its id and name, and text that can be stored.
+    """
+    call = request.call
+    try:
+        return settle(await call_tool(request), call)
+    except Exception as error:  # noqa: BLE001 - boundary: tool
+        return settle(_result(call, _told(call, error)), call)
+
+
+def settle(result: object, call: ToolCall) -> ToolResult:
+    """Return the result as one of ``call``, with a text that can be stored."""
+    if not isinstance(result, ToolResult):
+        raise TypeError(f"a middleware returned {type(result).__name__}, not ToolResult")
+    content = result.content
+    if not content.isascii():
+        # Half of a surrogate pair, as from the name of a file that is no UTF-8, is no UTF-8 either.
+        content = content.encode(errors="replace").decode()
+    if (result.call_id, result.name, result.content) == (call.id, call.name, content):
+        return result
+    return ToolResult(call_id=call.id, name=call.name, content=content, outcome=result.outcome)
+
+
+def _result(call: ToolCall, content: str, outcome: ToolOutcome = "error") -> ToolResult:
+    return ToolResult(call_id=call.id, name=call.name, content=content, outcome=outcome)
+
+
+def _told(call: ToolCall, error: Exception) -> str:
+    """Return what the model is told of a failure; one that nobody meant is logged."""
+    members = _members(error)
+    if len(members) == 1:  # from a task group, which is the tool's own affair
+        return _told(call, members[0])
+    if isinstance(error, ToolError):
+        return str(error)
+    _log.warning("tool %s failed", call.name, exc_info=error)
+    return f"tool {call.name} failed: {type(error).__name__}: {error}"
+
+
+def _members(error: Exception) -> Sequence[Exception]:
+    if isinstance(error, ExceptionGroup):
+        return cast("ExceptionGroup[Exception]", error).exceptions
+    return ()
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    try:
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return str(value)
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}\n[{len(text) - limit} more characters were left out]"

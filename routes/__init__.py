@@ -1,0 +1,1 @@
+"""How the host is reached besides the standard routes: one route a module."""

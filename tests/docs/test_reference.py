@@ -1,0 +1,208 @@
+"""The reference says what the code says: nothing is missing, and nothing is made up."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import attrs
+import msgspec
+import pytest
+
+from agentrail import AppConfig, Limits, Profile, RequestLimits, errors, events, standard_routes
+from agentrail.hook import HOOKS
+from agentrail.messages import Usage
+from agentrail.plugin import Members
+from agentrail.requests import ChatRequest, RequestContext
+from tests.docs.pages import ROOT, rows, tables
+
+COMMANDS = ("serve", "chat", "explain", "doctor", "local install")
+
+
+def ticked(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def test_every_hook_is_listed_in_order_with_its_kind_arguments_and_deadline() -> None:
+    table = {row["member"].strip("`"): row for row in tables("reference/plugin.md")[0]}
+    listed = {
+        name: (row["kind"], tuple(ticked(row["arguments"])), row["deadline"])
+        for name, row in table.items()
+    }
+
+    assert list(listed) == list(HOOKS)
+    assert listed == {
+        name: (spec.kind.value, spec.parameters, f"{spec.deadline:g} s")
+        for name, spec in HOOKS.items()
+    }
+
+
+def test_every_attribute_of_a_plugin_is_listed() -> None:
+    listed = rows("reference/plugin.md", "attribute").keys()
+
+    assert listed == {"name", *Members.__annotations__.keys() - HOOKS.keys()}
+
+
+def test_every_field_of_the_context_is_listed() -> None:
+    listed = {name for row in rows("reference/plugin.md", "field") for name in row.split("`, `")}
+
+    assert listed == set(RequestContext.__struct_fields__)
+
+
+def every_error(kind: type[errors.AgentrailError]) -> list[type[errors.AgentrailError]]:
+    below = [leaf for each in kind.__subclasses__() for leaf in every_error(each)]
+    return [each for each in [kind, *below] if each.__module__ == errors.__name__]
+
+
+def test_every_error_code_is_listed_with_its_status() -> None:
+    listed = {
+        row["code"].strip("`"): (row["class"].strip("`"), row["status"], row["retryable"])
+        for table in tables("reference/http.md")
+        for row in table
+        if "retryable" in row
+    }
+
+    assert listed == {
+        kind.code: (kind.__name__, str(kind.status), "yes" if kind.retryable else "no")
+        for kind in every_error(errors.AgentrailError)
+    }
+
+
+def test_every_standard_route_is_listed() -> None:
+    listed = [
+        (path, row["methods"].strip("`"), row["public"])
+        for path, row in rows("reference/http.md", "path").items()
+    ]
+
+    assert listed == [
+        (route.path, " ".join(route.methods), "yes" if route.public else "no")
+        for route in standard_routes()
+    ]
+
+
+def test_every_field_of_a_request_is_listed_with_its_default() -> None:
+    table = next(each for each in tables("reference/http.md") if "default" in each[0])
+    listed = {row["field"].strip("`"): row["default"].strip("`") for row in table}
+    fields = msgspec.structs.fields(ChatRequest)
+    minimal = msgspec.to_builtins(msgspec.convert({"message": "hi"}, ChatRequest))
+    defaults = {
+        field.encode_name: getattr(msgspec.convert({"message": "hi"}, ChatRequest), field.name)
+        for field in fields
+    }
+
+    assert minimal == {"message": "hi"}
+    assert listed == {
+        name: "–" if name == "message" else shown(value) for name, value in defaults.items()
+    }
+
+
+def shown(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def wire_names(kind: type[events.Event]) -> list[str]:
+    common = events.Event.__struct_fields__
+    fields = msgspec.structs.fields(kind)
+    return [field.encode_name for field in fields if field.name not in common]
+
+
+def test_every_event_is_listed_with_its_fields() -> None:
+    sent, kept = tables("reference/events.md")
+    listed = [
+        [(row["type"].strip("`"), row["class"].strip("`"), ticked(row["more fields"])) for row in table]
+        for table in (sent, kept)
+    ]
+    kinds: list[tuple[type[events.Event], ...]] = [get_args(events.WireEvent), events.KEPT_ONLY]
+
+    for table, group in zip(listed, kinds, strict=True):
+        assert sorted(table) == sorted(
+            (str(kind.__struct_config__.tag), kind.__name__, wire_names(kind)) for kind in group
+        )
+
+
+def test_what_all_events_have_is_listed() -> None:
+    text = (ROOT / "docs/reference/events.md").read_text("utf-8")
+    (line,) = re.findall(r"^Every event has (.*)\.$", text, re.M)
+    common = {field.encode_name for field in msgspec.structs.fields(events.Event)}
+
+    assert set(ticked(line)) == {"type", *common}
+
+
+def test_the_fields_of_usage_are_listed() -> None:
+    text = (ROOT / "docs/reference/events.md").read_text("utf-8")
+    (line,) = re.findall(r"^`usage` has (.*)\.$", text, re.M)
+
+    assert ticked(line) == [field.encode_name for field in msgspec.structs.fields(Usage)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_argument_of_a_command_is_listed(command: str) -> None:
+    page = (ROOT / "docs/reference/cli.md").read_text("utf-8")
+    section = page.partition(f"## `agentrail {command}`\n")[2].partition("\n## ")[0]
+    listed = set(re.findall(r"^\| `([\w-]+)` \|", section, re.M))
+    shown = help_of(*command.split())
+
+    assert set(re.findall(r"^│ +(?:\* +)?([a-z_]+|--[a-z-]+) ", shown, re.M)) - {"--help"} == listed
+
+
+def test_every_command_is_listed() -> None:
+    page = (ROOT / "docs/reference/cli.md").read_text("utf-8")
+    groups = set(re.findall(r"^│ ([a-z]+) ", help_of(), re.M)) - {"local"}
+    local = {f"local {name}" for name in re.findall(r"^│ ([a-z]+) ", help_of("local"), re.M)}
+
+    assert groups | local == set(COMMANDS)
+    assert re.findall(r"^## `agentrail (.*)`$", page, re.M) == list(COMMANDS)
+
+
+def help_of(*command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", "from agentrail.cli import main; main()", *command, "--help"],
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("kind", [AppConfig, Profile, Limits, RequestLimits])
+def test_every_setting_is_listed_with_its_default(kind: type[Any]) -> None:
+    page = (ROOT / "docs/reference/configuration.md").read_text("utf-8")
+    section = page.partition(f"## `{kind.__name__}`\n")[2].partition("\n## ")[0]
+    listed = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", section, re.M))
+
+    assert list(listed) == [field.name for field in attrs.fields(kind)]
+    for field in attrs.fields(kind):
+        default: object = field.default
+        if default is attrs.NOTHING:
+            assert listed[field.name] == "–"
+        elif isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+            made = getattr(default, "factory", None)
+            assert field.name == "data_dir" or listed[field.name] == f"`{made.__name__}()`"
+        else:
+            said = default.__name__ if callable(default) else repr(default)
+            assert listed[field.name] == f"`{said}`"
+
+
+def test_every_environment_variable_is_listed() -> None:
+    trees = ("agentrail", "profiles", "plugins", "routes")
+    sources = [ROOT / "app.py", *(path for tree in trees for path in ROOT.glob(f"{tree}/**/*.py"))]
+    pattern = re.compile(r'"((?:AGENTRAIL|OPENAI|OTEL|XDG)_[A-Z_]+)"')
+    read = {name for path in sources for name in pattern.findall(path.read_text("utf-8"))}
+    internal = {"AGENTRAIL_LOCAL_KEY"}  # what the host hands to the child that runs its model
+    in_docstrings = {"OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"}  # read by the SDK
+
+    assert set(rows("reference/configuration.md", "variable")) == (read - internal) | in_docstrings
+
+
+def test_the_storeys_are_those_of_the_import_contract() -> None:
+    import tomllib
+
+    config = tomllib.loads(Path(ROOT / "pyproject.toml").read_text("utf-8"))
+    contract = config["tool"]["importlinter"]["contracts"][0]
+    page = (ROOT / "docs/explanation/architecture.md").read_text("utf-8")
+    drawing = page.partition("## Storeys\n")[2].partition("```text\n")[2].partition("```")[0]
+
+    assert [line[1:].strip() for line in drawing.splitlines()] == contract["layers"]

@@ -1,0 +1,35 @@
+"""Every example runs as a program and checks itself."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from agentrail.model import weights
+
+ROOT = Path(__file__).parents[2]
+LOCAL = "local:"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*.py")), ids=lambda path: path.stem)
+def test_an_example_succeeds(path: Path, tmp_path: Path) -> None:
+    if LOCAL in path.read_text(encoding="utf-8"):
+        if find_spec("xllamacpp") is None:
+            pytest.skip("xllamacpp is not installed")
+        weights.install()
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(path)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,239 @@
+"""The span that a hook call makes, by the real SDK."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import anyio
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Span, StatusCode, Tracer, get_current_span
+
+from agentrail.hook import Funnel, Hook, compile_hooks, span
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def tracer(exporter: InMemorySpanExporter) -> Tracer:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return provider.get_tracer("test")
+
+
+@pytest.fixture
+def traced(funnel: Funnel, tracer: Tracer) -> Funnel:
+    return Funnel(funnel.watchdog, funnel.on_failure, tracer, generation=7)
+
+
+def hooks(*functions: object, **members: object) -> tuple[Hook, ...]:
+    """Gives each function a plugin: p0, p1 and so on."""
+    plugins = [
+        SimpleNamespace(name=f"p{number}", on_request_start=function, **members)
+        for number, function in enumerate(functions)
+    ]
+    table, faults = compile_hooks(plugins)
+    assert faults == ()
+    return table["on_request_start"]
+
+
+def ignore(_context: object) -> None: ...
+
+
+async def ignore_later(_context: object) -> None:
+    await anyio.sleep(0)
+
+
+def parent_of(child: ReadableSpan) -> int | None:
+    return None if child.parent is None else child.parent.span_id
+
+
+def id_of(one: ReadableSpan | Span) -> int:
+    context = one.get_span_context()
+    assert context is not None
+    return context.span_id
+
+
+async def test_each_hook_call_makes_one_span(
+    traced: Funnel, exporter: InMemorySpanExporter
+) -> None:
+    await traced.observe(hooks(ignore, ignore_later, version="1.2"), "context")
+
+    spans = exporter.get_finished_spans()
+    assert [one.name for one in spans] == ["agentrail.hook on_request_start"] * 2
+    assert [dict(one.attributes or {}) for one in spans] == [
+        {
+            "agentrail.hook.name": "on_request_start",
+            "agentrail.hook.outcome": "ok",
+            "agentrail.plugin.name": plugin,
+            "agentrail.plugin.version": "1.2",
+            "agentrail.generation": 7,
+        }
+        for plugin in ("p0", "p1")
+    ]
+    assert [one.status.status_code for one in spans] == [StatusCode.UNSET] * 2
+
+
+async def test_a_plugin_without_a_version_has_none_in_its_span(
+    traced: Funnel, exporter: InMemorySpanExporter
+) -> None:
+    await traced.observe(hooks(ignore), "context")
+
+    (made,) = exporter.get_finished_spans()
+    assert "agentrail.plugin.version" not in (made.attributes or {})
+
+
+async def test_gathered_hooks_make_a_span_each(
+    traced: Funnel, exporter: InMemorySpanExporter
+) -> None:
+    await traced.gather(hooks(ignore, ignore_later, ignore), type(None), "context")
+
+    plugins = [
+        (made.attributes or {})["agentrail.plugin.name"] for made in exporter.get_finished_spans()
+    ]
+    assert sorted(map(str, plugins)) == ["p0", "p1", "p2"]
+
+
+async def test_hooks_that_are_not_asked_make_no_span(
+    traced: Funnel, exporter: InMemorySpanExporter
+) -> None:
+    answer = await traced.first(hooks(lambda _context: "answer", ignore), str, "context")
+
+    assert answer is not None
+    assert len(exporter.get_finished_spans()) == 1
+
+
+async def test_a_hook_that_fails_is_an_error_in_its_span(
+    traced: Funnel, exporter: InMemorySpanExporter
+) -> None:
+    async def fail(_context: object) -> None:
+        await anyio.sleep(0)
+        message = "lost"
+        raise OSError(message)
+
+    await traced.observe(hooks(fail, ignore), "context")
+
+    failed, after = exporter.get_finished_spans()
+    assert (failed.attributes or {})["agentrail.hook.outcome"] == "error"
+    assert (failed.status.status_code, failed.status.description) == (StatusCode.ERROR, "lost")
+    assert [event.name for event in failed.events] == ["exception"]
+    assert (after.attributes or {})["agentrail.hook.outcome"] == "ok"
+
+
+async def test_a_hook_that_is_late_is_cancelled_in_its_span(
+    traced: Funnel, exporter: InMemorySpanExporter
+) -> None:
+    async def hang(_context: object) -> None:
+        await anyio.Event().wait()
+
+    late = hooks(hang, deadlines={"on_request_start": 0.03})
+
+    await traced.observe(late, "context")
+
+    (made,) = exporter.get_finished_spans()
+    assert (made.attributes or {})["agentrail.hook.outcome"] == "cancelled"
+
+
+async def test_a_hook_that_is_cancelled_from_outside_is_cancelled_in_its_span(
+    traced: Funnel, exporter: InMemorySpanExporter
+) -> None:
+    with anyio.CancelScope() as scope:
+
+        async def cancelled(_context: object) -> None:
+            scope.cancel()
+            await anyio.Event().wait()
+
+        await traced.observe(hooks(cancelled), "context")
+
+    (made,) = exporter.get_finished_spans()
+    assert (made.attributes or {})["agentrail.hook.outcome"] == "cancelled"
+
+
+async def test_spans_nest_as_the_calls_do(
+    traced: Funnel, tracer: Tracer, exporter: InMemorySpanExporter
+) -> None:
+    async def work(_context: object) -> None:
+        await anyio.sleep(0)
+        with tracer.start_as_current_span("inside"):
+            await anyio.sleep(0)
+
+    with tracer.start_as_current_span("turn") as turn:
+        await traced.observe(hooks(work, ignore), "context")
+        await traced.gather(hooks(ignore, ignore), type(None), "context")
+        assert get_current_span() is turn
+
+    inside, first, *others, outer = exporter.get_finished_spans()
+    assert (inside.name, parent_of(inside)) == ("inside", id_of(first))
+    assert [parent_of(made) for made in (first, *others)] == [id_of(turn)] * 4
+    assert (outer.name, parent_of(outer)) == ("turn", None)
+
+
+async def test_hooks_are_siblings_not_each_others_children(
+    traced: Funnel, exporter: InMemorySpanExporter
+) -> None:
+    await traced.observe(hooks(ignore_later, ignore_later), "context")
+
+    assert [parent_of(made) for made in exporter.get_finished_spans()] == [None, None]
+
+
+async def test_without_a_tracer_no_span_is_made(
+    funnel: Funnel, tracer: Tracer, exporter: InMemorySpanExporter
+) -> None:
+    seen: list[Span] = []
+
+    with tracer.start_as_current_span("turn") as turn:
+        await funnel.observe(hooks(lambda _context: seen.append(get_current_span())), "context")
+
+    assert seen == [turn]
+    assert [made.name for made in exporter.get_finished_spans()] == ["turn"]
+
+
+def test_a_span_is_current_in_its_block(tracer: Tracer, exporter: InMemorySpanExporter) -> None:
+    with span(tracer, "work", {"size": 3}) as current:
+        assert get_current_span() is current
+
+    (made,) = exporter.get_finished_spans()
+    assert (made.name, dict(made.attributes or {})) == ("work", {"size": 3})
+
+
+def test_without_a_tracer_a_span_does_nothing(exporter: InMemorySpanExporter) -> None:
+    before = get_current_span()
+
+    with span(None, "work", {}) as current:
+        current.set_attribute("size", 3)
+        assert get_current_span() is before
+        assert not current.is_recording()
+
+    assert exporter.get_finished_spans() == ()
+
+
+# A provider is set once in a process and for good, so each of these has a process to itself.
+SET = "from opentelemetry import trace; from opentelemetry.{0} import {1} as P; {2}"
+
+
+@pytest.mark.parametrize(
+    ("setup", "active"),
+    [
+        ("pass", False),
+        (SET.format("trace", "NoOpTracerProvider", "trace.set_tracer_provider(P())"), False),
+        (SET.format("sdk.trace", "TracerProvider", "trace.set_tracer_provider(P())"), True),
+    ],
+    ids=["none", "no-op", "real"],
+)
+def test_there_is_a_tracer_only_with_a_provider_that_the_application_set(
+    setup: str, active: object
+) -> None:
+    code = f"{setup}\nfrom agentrail.hook import active_tracer; print(active_tracer() is not None)"
+
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True
+    )
+
+    assert printed.stdout.strip() == str(active)
