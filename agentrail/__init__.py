@@ -4,23 +4,10 @@ An application composes profiles (who answers), routes (how it is reached) and p
 for all of them); the host runs it on asyncio and on trio.
 """
 
-from agentrail.agent import (
-    Limits,
-)
-from agentrail.errors import (
-    AgentrailError,
-    ToolError,
-)
-from agentrail.events import (
-    Event,
-)
-from agentrail.hook import (
-    ContextProvider,
-    Middleware,
-    Plugin,
-    PluginFailure,
-    Tool,
-)
+from agentrail.agent import Limits
+from agentrail.errors import AgentrailError, ToolError
+from agentrail.events import Event
+from agentrail.hook import ContextProvider, Middleware, Plugin, PluginFailure, Tool
 from agentrail.host import (
     AgentApp,
     AgentHost,
@@ -30,26 +17,10 @@ from agentrail.host import (
     RequestLimits,
     create_app,
 )
-from agentrail.messages import (
-    Attachment,
-    Image,
-    Message,
-    Part,
-    Text,
-    ToolCall,
-    ToolResult,
-    Usage,
-)
-from agentrail.model import (
-    ModelProvider,
-    ScriptedModel,
-)
-from agentrail.plugin import (
-    define_plugin,
-)
-from agentrail.profile import (
-    Profile,
-)
+from agentrail.messages import Attachment, Image, Message, Part, Text, ToolCall, ToolResult, Usage
+from agentrail.model import ModelProvider, ScriptedModel
+from agentrail.plugin import define_plugin
+from agentrail.profile import Profile
 from agentrail.requests import (
     ChatRequest,
     ChatResponse,
@@ -61,18 +32,9 @@ from agentrail.requests import (
     RequestContext,
     ToolRequest,
 )
-from agentrail.route import (
-    Route,
-    standard_routes,
-)
-from agentrail.session import (
-    MemorySessionStore,
-    SessionStore,
-    SQLiteSessionStore,
-)
-from agentrail.tool import (
-    tool,
-)
+from agentrail.route import Route, standard_routes
+from agentrail.session import MemorySessionStore, SessionStore, SQLiteSessionStore
+from agentrail.tool import tool
 
 __all__ = [
     "AgentApp",

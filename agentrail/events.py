@@ -6,7 +6,7 @@ are only kept: the full messages, what attachments and context providers added, 
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
@@ -14,6 +14,9 @@ from agentrail.messages import Message, StopReason, ToolOutcome, Usage, Wire
 
 SCHEMA_VERSION: Final = 1
 """The version of the shapes in this module; it changes when a field changes its meaning."""
+
+Audience = Literal["reader", "log", "both"]
+"""Whom an event is for; what a reader is shown is logged before."""
 
 TurnOutcome = Literal["completed", "intercepted", "cancelled", "suspended"]
 """How a run ended without an error."""
@@ -33,6 +36,9 @@ class Event(Wire, omit_defaults=False):
     depth: int = 0
     schema_version: int = SCHEMA_VERSION
 
+    audience: ClassVar[Audience] = "reader"
+    """``reader``: it is made for a stream alone; ``log``: it is kept and never sent."""
+
     @property
     def type(self) -> str:
         """The event's name, as ``message.delta``."""
@@ -46,6 +52,8 @@ class Event(Wire, omit_defaults=False):
 
 class TurnStart(Event, tag_field="type", tag="turn.start"):
     """A turn begins; its user message is in the log."""
+
+    audience: ClassVar[Audience] = "both"
 
     agent_id: str = ""
     generation: int = 0
@@ -117,6 +125,8 @@ class Notice(Event, tag_field="type", tag="notice"):
 class TurnEnd(Event, tag_field="type", tag="turn.end"):
     """The run is over, and what it did is durable.  Terminal."""
 
+    audience: ClassVar[Audience] = "both"
+
     outcome: TurnOutcome = "completed"
     message: str = ""
     stop_reason: StopReason | None = None
@@ -125,6 +135,8 @@ class TurnEnd(Event, tag_field="type", tag="turn.end"):
 
 class TurnError(Event, tag_field="type", tag="turn.error"):
     """The run failed; the fields are those of an RFC 9457 problem document.  Terminal."""
+
+    audience: ClassVar[Audience] = "both"
 
     code: str = ""
     title: str = ""
@@ -138,6 +150,8 @@ class TurnError(Event, tag_field="type", tag="turn.error"):
 class MessageRecorded(Event, kw_only=True, tag_field="type", tag="message"):
     """A whole message, as the model will see it in later turns."""
 
+    audience: ClassVar[Audience] = "log"
+
     message: Message
     tokens: int
 
@@ -149,6 +163,8 @@ class MessageRecorded(Event, kw_only=True, tag_field="type", tag="message"):
 
 class AttachmentsAdded(Event, kw_only=True, tag_field="type", tag="attachments"):
     """What the attachment handlers made of the turn's files; put before the user's message."""
+
+    audience: ClassVar[Audience] = "log"
 
     text: str
     tokens: int
@@ -162,12 +178,16 @@ class AttachmentsAdded(Event, kw_only=True, tag_field="type", tag="attachments")
 class ContextAdded(Event, kw_only=True, tag_field="type", tag="context"):
     """What a context provider added for this turn alone."""
 
+    audience: ClassVar[Audience] = "log"
+
     source: str
     messages: tuple[Message, ...]
 
 
 class SessionReset(Event, tag_field="type", tag="session.reset"):
     """The model's window begins after this event; the history before it stays."""
+
+    audience: ClassVar[Audience] = "log"
 
 
 WireEvent = (
@@ -191,9 +211,6 @@ Recorded = WireEvent | MessageRecorded | AttachmentsAdded | ContextAdded | Sessi
 
 TERMINAL: Final = (TurnEnd, TurnError)
 """Each run ends in exactly one of these, and nothing comes after it."""
-
-KEPT_ONLY: Final = (MessageRecorded, AttachmentsAdded, ContextAdded, SessionReset)
-"""What stays in the log and is never sent."""
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Recorded] = msgspec.json.Decoder(Recorded)

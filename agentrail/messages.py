@@ -168,9 +168,9 @@ def estimate_tokens(message: Message) -> int:
         elif isinstance(part, ToolCall):
             size += len(part.name) + len(str(part.arguments))
         elif isinstance(part, ToolResult):
-            size += len(part.content.encode())
+            size += len(part.content.encode(errors="surrogatepass"))
         else:
-            size += len(part.text.encode())
+            size += len(part.text.encode(errors="surrogatepass"))
     return tokens + (size + 3) // 4
 
 

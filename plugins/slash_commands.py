@@ -1,6 +1,7 @@
 """Slash commands: messages that the host answers itself."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from typing import ClassVar
 
 from agentrail import AgentrailError, ChatRequest, ChatResponse, Message, RequestContext
 
@@ -13,6 +14,10 @@ class SlashCommands:
     """Answers ``/help``, ``/reset`` and ``/summarize``; no command text reaches the model."""
 
     name = "slash-commands"
+    # What fails in a way that no command foresaw is refused, not asked of the model.
+    critical = True
+    # A command may have to wait for its session.
+    deadlines: ClassVar = {"intercept_chat_request": 60.0}
 
     def __init__(self) -> None:
         self._commands: dict[str, tuple[str, Command]] = {
@@ -34,7 +39,7 @@ class SlashCommands:
         try:
             return await self._commands[word][1](context)
         except AgentrailError as error:
-            return ChatResponse(f"/{word} failed: {error.detail}", status=error.status)
+            return ChatResponse(_failed(word, error), status=error.status)
 
     async def _help(self, _context: RequestContext) -> ChatResponse:
         return ChatResponse(self._list())
@@ -52,7 +57,21 @@ class SlashCommands:
         if not said:
             return ChatResponse("There is nothing to summarize yet.")
         request = [Message.system(SUMMARY_PROMPT), Message.user("\n".join(said))]
-        return ChatResponse(text_stream=context.services.model().stream(request))
+        summary = context.services.model().stream(request)
+        return ChatResponse(text_stream=_or_failure("summarize", summary))
 
     def _list(self) -> str:
         return "\n".join(f"/{word}: {about}" for word, (about, _) in self._commands.items())
+
+
+async def _or_failure(word: str, pieces: AsyncIterable[str]) -> AsyncIterator[str]:
+    """Pass pieces of an answer on; a failure on the way is its last piece."""
+    try:
+        async for piece in pieces:
+            yield piece
+    except AgentrailError as error:
+        yield _failed(word, error)
+
+
+def _failed(word: str, error: AgentrailError) -> str:
+    return f"/{word} failed: {error.detail}"

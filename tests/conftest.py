@@ -2,16 +2,16 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, TypeVar, cast
 
 import anyio
 import httpx
+import hypercorn.trio
 import pytest
 import uvicorn
 from hypercorn.config import Config
-from hypercorn.trio import serve as hypercorn_serve
 from hypothesis import settings
 
 from agentrail import AgentApp
@@ -57,7 +57,7 @@ async def served(anyio_backend: str) -> AsyncIterator[Serve]:
 
 class _Server(uvicorn.Server):
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         """Leave the signals to pytest."""
         yield
 
@@ -76,7 +76,7 @@ async def _hypercorn(app: AgentApp, listener: socket.socket, stop: anyio.Event) 
     config.bind = [f"fd://{listener.detach()}"]
     config.errorlog = None
     config.graceful_timeout = 5
-    await hypercorn_serve(cast("Any", app), config, shutdown_trigger=stop.wait)
+    await cast("Any", hypercorn.trio).serve(app, config, shutdown_trigger=stop.wait)
 
 
 @pytest.hookimpl(wrapper=True)

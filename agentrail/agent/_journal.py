@@ -9,14 +9,10 @@ from msgspec.structs import replace
 
 from agentrail.clock import Clock
 from agentrail.events import (
-    KEPT_ONLY,
     TERMINAL,
     Event,
     MessageDelta,
     MessageRecorded,
-    TurnEnd,
-    TurnError,
-    TurnStart,
 )
 from agentrail.messages import NO_USAGE, Message, Part, StopReason, Text, Usage
 from agentrail.requests import Delta
@@ -83,7 +79,7 @@ class Journal:
         """Put an event at the end of what the next ``flush`` writes."""
         if self.reader is not None:
             self._settle_deltas()
-        elif not isinstance(event, _ALWAYS):
+        elif event.audience == "reader":
             return
         self._pending.append(
             replace(event, turn_id=self.turn_id, session_id=self.session_id, step=self.step)
@@ -203,10 +199,6 @@ class Journal:
         if self.reader is None:
             return
         self._sent_at = self.clock.monotonic()
-        shown = [event for event in events if not isinstance(event, KEPT_ONLY)]
+        shown = [event for event in events if event.audience != "log"]
         if shown:
             await self.reader(shown)
-
-
-_ALWAYS = (*KEPT_ONLY, TurnStart, TurnEnd, TurnError)
-"""What is written even when nobody reads along."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from attrs import frozen
+from attrs import define, frozen
 from msgspec.structs import replace
 from opentelemetry.trace import Span, SpanKind, Tracer
 from opentelemetry.util.types import AttributeValue
@@ -34,7 +34,7 @@ class Limits:
     """Output tokens of one model call; None leaves it to the model."""
 
 
-@frozen(slots=True)
+@define(slots=True)
 class Agent:
     """What the loop needs of a profile, ready to run."""
 
@@ -47,7 +47,7 @@ class Agent:
     limits: Limits
 
 
-@frozen(slots=True)
+@define(slots=True)
 class Run:
     """Where the loop runs: its request, its journal, and how it is traced."""
 
@@ -57,7 +57,7 @@ class Run:
     tracer: Tracer | None = None
 
 
-@frozen(slots=True)
+@define(slots=True)
 class Answer:
     """What the loop came to."""
 

@@ -1,10 +1,12 @@
 """``agentrail chat``: a conversation in the terminal."""
 
+import sys
 from pathlib import Path
 
 import anyio
 from rich.console import Console
 
+from agentrail.cli._console import print_aside, print_error
 from agentrail.cli._load import load_app
 from agentrail.errors import AgentrailError
 from agentrail.events import MessageDelta, Notice, ToolEnd, ToolStart, TurnEnd, TurnError
@@ -32,21 +34,30 @@ async def _talk(
     async with load_app(spec, data_dir).host as host:
         if message is not None:
             return await _say(host, ChatRequest(message, session, agent), out, err)
-        err.print("[dim]/quit or Ctrl-D ends; /help lists the commands.[/dim]")
+        if sys.stdin.isatty():
+            print_aside(err, "/quit or Ctrl-D ends")
         answered = True
-        while (line := await anyio.to_thread.run_sync(_ask, abandon_on_cancel=True)) is not None:
+        while (line := await _ask()) is not None:
             if line.strip() in QUIT:
                 break
             if line.strip():
-                answered = await _say(host, ChatRequest(line, session, agent), out, err)
+                answered = await _say(
+                    host, ChatRequest(line.rstrip("\n"), session, agent), out, err
+                )
         return answered
 
 
-def _ask() -> str | None:
-    try:
-        return input("> ")
-    except EOFError:
-        return None
+async def _ask() -> str | None:
+    """Return the next line; None at the end.  Only a person is asked for it."""
+    if sys.stdin.isatty():
+        sys.stdout.write("> ")
+        sys.stdout.flush()
+        # Not ``input`` in a thread, which nothing could end: an interrupt is to end the command.
+        await anyio.wait_readable(sys.stdin)
+        line = sys.stdin.readline()
+    else:
+        line = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+    return line or None
 
 
 async def _say(host: AgentHost, request: ChatRequest, out: Console, err: Console) -> bool:
@@ -60,21 +71,21 @@ async def _say(host: AgentHost, request: ChatRequest, out: Console, err: Console
                         out.out(text, end="")
                         shown = shown or bool(text)
                     case ToolStart(name=name):
-                        err.print(f"[dim]… {name}[/dim]", markup=True)
+                        print_aside(err, f"… {name}")
                     case ToolEnd(name=name, outcome=outcome) if outcome != "ok":
-                        err.print(f"[dim]… {name}: {outcome}[/dim]")
+                        print_aside(err, f"… {name}: {outcome}")
                     case Notice(text=text):
-                        err.print(f"[dim]{text}[/dim]")
+                        print_aside(err, text)
                     case TurnEnd():
                         out.out("")
                     case TurnError(code=code, detail=detail):
                         if shown:
                             out.out("")
-                        err.print(f"[red]{code}[/red]: {detail}", soft_wrap=True)
+                        print_error(err, code, detail)
                         return False
                     case _:
                         pass
     except AgentrailError as error:
-        err.print(f"[red]{error.code}[/red]: {error.detail}", soft_wrap=True)
+        print_error(err, error.code, error.detail)
         return False
     return True

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from attrs import frozen
 from rich.console import Console
+from rich.text import Text
 
 from agentrail.cli._load import load_app
 from agentrail.errors import AgentrailError
@@ -32,16 +33,16 @@ def doctor(spec: str, port: int, data_dir: Path | None) -> bool:
     findings = [_python(), _servers(), _port(port)]
     try:
         app = load_app(spec, data_dir)
-    except AgentrailError as error:
-        findings.append(Finding(ok=False, what=f"application {spec}: {error.detail}"))
+    except (AgentrailError, ImportError, SyntaxError) as error:
+        findings.append(Finding(ok=False, what=f"application {spec}: {error}"))
     else:
         agents = ", ".join(app.host.agents())
         findings.append(Finding(ok=True, what=f"application {spec}: agents {agents}"))
         findings.append(_data_dir(app.host.core.config.data_dir))
         findings.extend(_models(app))
     for finding in findings:
-        mark = "[green]ok[/green]  " if finding.ok else "[red]fix[/red] "
-        console.print(f"{mark} {finding.what}", soft_wrap=True)
+        mark = ("ok ", "green") if finding.ok else ("fix", "red")
+        console.print(Text.assemble(mark, "  ", finding.what), soft_wrap=True)
     return all(finding.ok for finding in findings)
 
 

@@ -1,17 +1,21 @@
 """``agentrail explain``: every hook of an application, and who runs it in which order and why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from agentrail.cli._load import load_app
 from agentrail.hook import HOOKS, Hook, Kind
 from agentrail.host import Composition
 
 _COMPOSED = {
-    Kind.LIFECYCLE: "one by one (stop: in reverse)",
+    "start": "one by one",
+    "stop": "one by one, in reverse",
+    "context_providers": "all at once, merged in order",
+    "after_response": "a pipeline, in reverse",
+    "after_tool_call": "a pipeline, in reverse",
     Kind.OBSERVE: "one by one",
     Kind.DECIDE: "until one answers",
     Kind.CONTRIBUTE: "all, joined in order",
@@ -19,82 +23,79 @@ _COMPOSED = {
     Kind.TOOL: "a pipeline",
 }
 
+_REVERSED = ("stop", "after_response", "after_tool_call")
+
 
 def explain(spec: str, data_dir: Path | None) -> None:
     """Print how an application is composed; nothing of it is started.
 
     Raises:
-        AgentrailError: the application cannot be loaded.
+        ConfigError: the application cannot be loaded.
     """
     composition = load_app(spec, data_dir).host.composition
-    console = Console()
-    console.print(_hooks(composition))
-    console.print(_agents(composition))
-    console.print(_routes(composition))
+    console = Console(highlight=False)
+    for line in (*_hooks(composition), *_agents(composition), *_routes(composition)):
+        console.print(line, soft_wrap=True)
 
 
-def _hooks(composition: Composition) -> Table:
-    table = Table("hook", "composed", "#", "who", "why here", "deadline", "when it fails")
-    table.title = "Hooks, in the order in which a turn comes by them"
+def _hooks(composition: Composition) -> Iterator[Text]:
+    yield Text("Hooks, in the order in which a turn comes by them", style="bold")
     for name, spec in HOOKS.items():
-        rows = list(_rows(name, composition))
-        if not rows:
-            table.add_row(f"[dim]{name}[/dim]", "[dim]nobody[/dim]")
-        for number, (who, why, hook) in enumerate(rows, 1):
-            first = number == 1
-            table.add_row(
-                name if first else "",
-                _COMPOSED[spec.kind] if first else "",
-                str(number),
-                who,
-                why,
-                f"{hook.deadline:g} s",
-                _failure(hook),
+        hooks = list(_who(name, composition))
+        if not hooks:
+            yield Text(f"  {name}: nobody", style="dim")
+            continue
+        composed = _COMPOSED.get(name) or _COMPOSED[spec.kind]
+        yield Text.assemble("  ", (name, "cyan"), f": {composed}")
+        for number, (hook, why) in enumerate(hooks, 1):
+            yield Text.assemble(
+                f"    {number}. ",
+                (hook.plugin, "green"),
+                f": {why}; {hook.deadline:g} s; a failure {_failure(hook)}",
             )
-    return table
 
 
-def _rows(name: str, composition: Composition) -> Iterable[tuple[str, str, Hook]]:
+def _who(name: str, composition: Composition) -> Iterator[tuple[Hook, str]]:
+    """Yield the hooks of a name as they run, and why each one is where it is."""
     if name == "context_providers":
         for served in composition.agents.values():
             for hook in served.providers:
                 if hook.position < 0:
-                    yield hook.plugin, "the profile's own come first", hook
+                    yield hook, "the profile's own come first"
     hooks = composition.hooks[name]
-    for hook in reversed(hooks) if name == "stop" else hooks:
+    for hook in reversed(hooks) if name in _REVERSED else hooks:
         plugin = composition.hooks.plugins[hook.position]
         priority = getattr(plugin, "priority", 0)
         why = f"priority {priority}, " if priority else ""
-        yield hook.plugin, f"{why}place {hook.position + 1} of the plugins", hook
+        yield hook, f"{why}place {hook.position + 1} of {len(composition.hooks.plugins)} plugins"
 
 
 def _failure(hook: Hook) -> str:
     if hook.name == "start":
-        return "the host does not start"
+        return "keeps the host from starting"
     if hook.name == "before_tool_call":
-        return "the call is denied"
+        return "denies the call"
     if hook.critical and HOOKS[hook.name].kind in {Kind.DECIDE, Kind.MODEL}:
-        return "the request is refused"
-    return "reported, left out"
+        return "refuses the request"
+    return "is reported"
 
 
-def _agents(composition: Composition) -> Table:
-    table = Table("agent", "model", "tools", "steps", "seconds", title="Profiles")
+def _agents(composition: Composition) -> Iterator[Text]:
+    yield Text("\nProfiles", style="bold")
     for agent_id, served in composition.agents.items():
-        table.add_row(
-            agent_id + (" (default)" if agent_id == composition.default_agent else ""),
-            str(served.reference),
-            ", ".join(spec.name for spec in served.request.tools) or "–",
-            str(served.profile.limits.steps),
-            f"{served.profile.limits.seconds:g}",
+        limits = served.profile.limits
+        tools = ", ".join(spec.name for spec in served.agent.request.tools) or "none"
+        yield Text.assemble(
+            "  ",
+            (agent_id, "green"),
+            " (default)" if agent_id == composition.default_agent else "",
+            f": {served.reference}; tools: {tools}; at most {limits.steps} steps, "
+            f"{limits.seconds:g} s",
         )
-    return table
 
 
-def _routes(composition: Composition) -> Table:
-    table = Table("methods", "path", "served to", title="Routes")
+def _routes(composition: Composition) -> Iterator[Text]:
+    yield Text("\nRoutes", style="bold")
     for route in composition.routes:
-        table.add_row(
-            " ".join(route.methods), route.path, "everybody" if route.public else "principals"
-        )
-    return table
+        public = "; open to everybody" if route.public else ""
+        yield Text.assemble("  ", " ".join(route.methods), " ", (route.path, "cyan"), public)

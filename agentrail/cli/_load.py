@@ -18,6 +18,10 @@ def load_app(spec: str, data_dir: Path | None = None) -> AgentApp:
         ConfigError: there is no such module or attribute, or it is no application.
     """
     module_name, _, attribute = spec.partition(":")
+    parts = module_name.split(".")
+    if parts[-1] == "py" or not all(part.isidentifier() for part in parts):
+        message = f"{spec!r} names no application: write 'module:attribute', as 'app:app'"
+        raise ConfigError(message)
     if data_dir is not None:
         os.environ["AGENTRAIL_DATA_DIR"] = str(data_dir)
     here = str(Path.cwd())
@@ -26,7 +30,8 @@ def load_app(spec: str, data_dir: Path | None = None) -> AgentApp:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name != module_name.partition(".")[0]:
+        # Of the module itself or of a package around it; what the module imports is another matter.
+        if not f"{module_name}.".startswith(f"{error.name}."):
             raise
         message = (
             f"there is no module {module_name!r} here; run this where your app.py is, "
@@ -35,6 +40,9 @@ def load_app(spec: str, data_dir: Path | None = None) -> AgentApp:
         raise ConfigError(message) from error
     app: object = getattr(module, attribute or "app", None)
     if not isinstance(app, AgentApp):
-        message = f"{spec!r} is no application: make one with agentrail.create_app(AppConfig(...))"
+        message = (
+            f"{module_name!r} has no application {attribute or 'app'!r}: "
+            "make one with agentrail.create_app(AppConfig(...))"
+        )
         raise ConfigError(message)
     return app

@@ -1,7 +1,8 @@
 """The command line."""
 
 import sys
-from enum import Enum
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,18 +10,26 @@ import typer
 from rich.console import Console
 
 from agentrail.cli._chat import chat as run_chat
+from agentrail.cli._console import print_error
 from agentrail.cli._doctor import doctor as run_doctor
 from agentrail.cli._explain import explain as run_explain
 from agentrail.cli._serve import serve as run_serve
 from agentrail.errors import AgentrailError
 from agentrail.model import weights
 
-app = typer.Typer(help="A host for AI agents.", no_args_is_help=True, add_completion=False)
+# An error in the application is shown as Python shows it: the page of locals that typer makes of it
+# is longer, and may hold what does not belong on a screen.
+app = typer.Typer(
+    help="A host for AI agents.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 local = typer.Typer(help="The small model that runs on this machine.", no_args_is_help=True)
 app.add_typer(local, name="local")
 
 
-class Backend(str, Enum):
+class Backend(StrEnum):
     """The event loop under the host."""
 
     ASYNCIO = "asyncio"
@@ -36,12 +45,17 @@ DataDir = Annotated[Path | None, typer.Option(help="Where sessions are kept.", s
 def serve(
     application: App = "app:app",
     host: Annotated[str, typer.Option(help="The address to bind to.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to bind to.")] = 8642,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port to bind to; 0 takes a free one.")
+    ] = 8642,
     data_dir: DataDir = None,
     backend: Annotated[Backend, typer.Option(help="The event loop.")] = Backend.ASYNCIO,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds that turns have to end at a stop.")
+    ] = 10.0,
 ) -> None:
     """Serve an application over HTTP."""
-    run_serve(application, host, port, data_dir, backend.value)
+    run_serve(application, (host, port), data_dir, backend.value, grace)
 
 
 @app.command()
@@ -84,8 +98,7 @@ def local_install(
     """Fetch the local model's weights, about 93 MB, into the user's cache."""
     if if_missing and weights.installed() is not None:
         return
-    path = weights.install()
-    Console().print(f"the local model is at {path}", soft_wrap=True)
+    weights.install(progress=partial(Console().print, soft_wrap=True, highlight=False))
 
 
 def main() -> None:
@@ -93,8 +106,5 @@ def main() -> None:
     try:
         app()
     except AgentrailError as error:
-        Console(stderr=True, highlight=False).print(
-            f"[red]{error.code}[/red]: ", end="", soft_wrap=True
-        )
-        sys.stderr.write(f"{error.detail}\n")
+        print_error(Console(stderr=True, highlight=False), error.code, error.detail)
         sys.exit(2)

@@ -2,69 +2,107 @@
 
 import logging
 import signal
+import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
 
 import anyio
 
 from agentrail.cli._load import load_app
-from agentrail.errors import ConfigError
+from agentrail.errors import AgentrailError, ConfigError
 from agentrail.host import AgentApp, is_loopback
 from agentrail.telemetry import configure
 
-GRACE = 10
-"""Seconds that open connections have once the server is told to stop."""
+_log = logging.getLogger("agentrail.cli")
 
 _MISSING = "serving needs an HTTP server: pip install 'agentrail-host[server]'"
 
+Server = Callable[[AgentApp, socket.socket, anyio.Event], Awaitable[None]]
+"""Serves an application that has started on a listening socket, until the event is set."""
 
-def serve(spec: str, host: str, port: int, data_dir: Path | None, backend: str) -> None:
-    """Serve an application until it is told to stop.
+
+def serve(
+    spec: str, address: tuple[str, int], data_dir: Path | None, backend: str, grace: float
+) -> None:
+    """Serve an application until it is told to stop by SIGTERM or SIGINT.
+
+    Then turns under way have ``grace`` seconds to end, are cancelled, and their readers told.  A
+    second signal ends the process at once.
 
     Raises:
-        ConfigError: the application cannot be loaded, or may not be served at that address.
+        AgentrailError: the application cannot be loaded or started, or may not be served there.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     shutdown = configure()
     try:
         app = load_app(spec, data_dir)
-        if app.host.core.config.authenticator is None and not is_loopback(host):
+        if app.host.core.config.authenticator is None and not is_loopback(address[0]):
             message = (
-                f"without an authenticator a host is served on this machine only, not on {host!r}: "
-                "set AppConfig(authenticator=...), or bind to 127.0.0.1"
+                "without an authenticator a host is served on this machine only, not on "
+                f"{address[0]!r}: set AppConfig(authenticator=...), or bind to 127.0.0.1"
             )
             raise ConfigError(message)
-        (_serve_trio if backend == "trio" else _serve_asyncio)(app, host, port)
+        server = _server(backend)
+        with _listen(*address) as listener:
+            anyio.run(partial(_run, app, listener, server, grace), backend=backend)
     finally:
         shutdown()
 
 
-def _serve_asyncio(app: AgentApp, host: str, port: int) -> None:
+def _server(backend: str) -> Server:
+    name = "_hypercorn" if backend == "trio" else "_uvicorn"
     try:
-        import uvicorn  # noqa: PLC0415 - part of an extra
+        server: Server = import_module(f"agentrail.cli.{name}").serve
     except ImportError as error:
         raise ConfigError(_MISSING) from error
-    uvicorn.run(
-        app, host=host, port=port, lifespan="on", log_config=None, timeout_graceful_shutdown=GRACE
-    )
+    return server
 
 
-def _serve_trio(app: AgentApp, host: str, port: int) -> None:
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        from hypercorn.config import Config  # noqa: PLC0415 - part of an extra
-        from hypercorn.trio import serve as hypercorn_serve  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigError(_MISSING) from error
-    config = Config()
-    config.bind = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
-    config.graceful_timeout = GRACE
+        return socket.create_server((host.strip("[]"), port), family=family)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        message = f"cannot serve on {host} port {port} ({why}): choose another with --host, --port"
+        raise ConfigError(message) from error
 
-    async def stop() -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for _ in signals:
-                return
 
-    async def main() -> None:
-        await hypercorn_serve(cast("Any", app), config, shutdown_trigger=stop)
+async def _run(app: AgentApp, listener: socket.socket, server: Server, grace: float) -> None:
+    """Start the host, then serve it; at a signal end the turns, the server and the host."""
+    stop, stopped = anyio.Event(), anyio.Event()
+    failure: AgentrailError | None = None
 
-    anyio.run(main, backend="trio")
+    async def served() -> None:
+        try:
+            await server(app, listener, stop)
+        finally:
+            stopped.set()
+
+    async with anyio.create_task_group() as tasks:
+        try:
+            async with app.host as host:
+                with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                    tasks.start_soon(served)
+                    _log.info(
+                        "agents %s at %s; Ctrl-C stops", ", ".join(host.agents()), _url(listener)
+                    )
+                    async for _ in signals:
+                        break
+                _log.info("stopping; turns under way have %g s to end", grace)
+                # The shield: what takes longer is cancelled with all that runs inside the host.
+                with anyio.CancelScope(shield=True):
+                    await host.core.drain(grace)
+                    stop.set()
+                    await stopped.wait()
+        except AgentrailError as error:  # the task group would wrap it
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+def _url(listener: socket.socket) -> str:
+    name, port, *_ = listener.getsockname()
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"

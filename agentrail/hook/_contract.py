@@ -40,7 +40,7 @@ class Tool(Protocol):
         """The name, description and JSON Schema that the model is told."""
         ...
 
-    async def call(self, arguments: Mapping[str, object], context: RequestContext) -> object:
+    async def call(self, arguments: Mapping[str, object], context: RequestContext, /) -> object:
         """Do the work; what is returned is told to the model, as text or as JSON.
 
         Raises:

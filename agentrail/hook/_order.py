@@ -10,7 +10,7 @@ from typing import cast
 from attrs import field, frozen
 
 from agentrail.hook._contract import Plugin, Tool
-from agentrail.hook._spec import ATTRIBUTES, HOOKS
+from agentrail.hook._spec import ATTRIBUTES, HOOKS, Kind
 
 _HOOK_LIKE = re.compile(r"(on|before|after|intercept)_")
 _NEAR = 0.82
@@ -53,6 +53,8 @@ class HookTable:
     by_name: Mapping[str, tuple[Hook, ...]] = field(factory=dict[str, tuple[Hook, ...]])
     tools: tuple[tuple[str, Tool], ...] = ()
     """The plugins' tools in plugin order, each with its plugin's name."""
+    has_seams: bool = False
+    """Whether any hook runs around model calls or tool calls."""
 
     def __getitem__(self, name: str) -> tuple[Hook, ...]:
         """Return the hooks of one name."""
@@ -84,7 +86,8 @@ def compile_hooks(plugins: Iterable[Plugin]) -> tuple[HookTable, tuple[str, ...]
             by_name.setdefault(hook.name, []).append(hook)
         tools.extend((name, tool) for tool in _tools_of(plugin, faults))
     table = {name: tuple(hooks) for name, hooks in by_name.items()}
-    return HookTable(plugins=ordered, by_name=table, tools=tuple(tools)), tuple(faults)
+    seams = any(HOOKS[name].kind in {Kind.MODEL, Kind.TOOL} for name in table)
+    return HookTable(ordered, table, tuple(tools), seams), tuple(faults)
 
 
 def provider_hooks(

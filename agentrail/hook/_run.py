@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 import anyio
-from attrs import frozen
+from attrs import define, frozen
 from opentelemetry.trace import Tracer
 
 from agentrail.errors import HookTimeout, HookTypeError, RequestRefused
@@ -50,7 +50,7 @@ def log_failure(failure: PluginFailure) -> None:
     )
 
 
-@frozen(slots=True)
+@define(slots=True)
 class Funnel:
     """Calls the hooks of one run."""
 
@@ -59,10 +59,15 @@ class Funnel:
     tracer: Tracer | None = None
     generation: int = 0
 
-    async def observe(self, hooks: Sequence[Hook], *arguments: object) -> None:
-        """Call all hooks one by one; a failure is reported and the next one is called."""
+    async def observe(
+        self, hooks: Sequence[Hook], *arguments: object, shield: bool = False
+    ) -> None:
+        """Call all hooks one by one; a failure is reported and the next one is called.
+
+        ``shield`` keeps a cancellation of the caller out until all of them had their turn.
+        """
         if hooks:
-            await self._each(hooks, arguments, _ignore)
+            await self._each(hooks, arguments, shield=shield)
 
     async def first(
         self, hooks: Sequence[Hook], expected: type[T], *arguments: object
@@ -129,22 +134,28 @@ class Funnel:
         self,
         hooks: Sequence[Hook],
         arguments: tuple[object, ...],
-        take: Callable[[Hook, object], bool],
+        take: Callable[[Hook, object], bool] | None = None,
         *,
         refuse: bool = False,
+        shield: bool = False,
     ) -> None:
         """Call hooks in order until ``take`` says that it has what it wanted."""
         index = 0
         while index < len(hooks):
             failure: Exception | None = None
-            with self.watchdog.guard() as guard:
+            with self.watchdog.guard(shield=shield) as guard:
                 while index < len(hooks):
                     hook = hooks[index]
                     try:
-                        result = await self._call(hook, arguments, guard)
+                        calling.set(hook.plugin)
+                        guard.arm(hook, hook.deadline)
+                        if hook.is_async and self.tracer is None:  # what most calls are
+                            result = await hook.call(*arguments)
+                        else:
+                            result = await self._call(hook, arguments, guard)
                         if guard.expired:  # it swallowed the cancellation and came back
                             break
-                        if take(hook, result):
+                        if take is not None and take(hook, result):
                             return
                     except Exception as error:  # noqa: BLE001 - boundary: plugin
                         failure = error
@@ -156,29 +167,23 @@ class Funnel:
             hook = hooks[index]
             if failure is None:
                 failure = HookTimeout(f"{hook} took longer than {hook.deadline:g} s")
-            await self.report(hook, failure)
+            with anyio.CancelScope(shield=shield):
+                await self.report(hook, failure)
             if refuse and hook.critical:
                 message = f"plugin {hook.plugin!r} failed in {hook.name} and is critical"
                 raise RequestRefused(message) from failure
             index += 1
 
     async def _call(self, hook: Hook, arguments: tuple[object, ...], guard: Guard) -> object:
-        calling.set(hook.plugin)
-        guard.arm(hook, hook.deadline)
-        if self.tracer is not None:
+        """Call a hook that is sync, or traced."""
+        if self.tracer is None:
+            result = await hook.invoke(*arguments)
+        else:
             with hook_span(self.tracer, hook, self.generation):
                 result = await hook.invoke(*arguments)
-        elif hook.is_async:
-            return await hook.call(*arguments)
-        else:
-            result = await hook.invoke(*arguments)
         if not hook.is_async and self.watchdog.monotonic() > guard.deadline:
             _log.warning("%s blocked the host for over %g s", hook, hook.deadline)
         return result
-
-
-def _ignore(_hook: Hook, _result: object) -> bool:
-    return False
 
 
 def _checked(hook: Hook, result: object, expected: type[T]) -> T:

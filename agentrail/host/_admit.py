@@ -1,6 +1,6 @@
 """The first step of every turn: is the request whole, and who is it from?"""
 
-from attrs import frozen
+from attrs import define
 
 from agentrail.errors import PayloadTooLarge, RequestError
 from agentrail.host._compose import Composition
@@ -8,7 +8,7 @@ from agentrail.host._config import RequestLimits
 from agentrail.host._core import Core
 from agentrail.host._services import RunServices
 from agentrail.ids import check_id, new_id
-from agentrail.messages import Attachment
+from agentrail.messages import Attachment, Image, Part, Text
 from agentrail.requests import ChatRequest, Kind, Principal, RequestContext
 from agentrail.session import Owner, check_owner
 
@@ -16,7 +16,7 @@ _MAX_NAME = 255
 """The longest file name, in characters; file systems take no longer ones."""
 
 
-@frozen(slots=True)
+@define(slots=True)
 class Admitted:
     """A request that may go on."""
 
@@ -82,25 +82,37 @@ def check_request(request: ChatRequest, limits: RequestLimits) -> None:
     """Return when the request says something and is within the limits.
 
     Raises:
-        RequestError: it says nothing, or an attachment has no plain name.
+        RequestError: it says nothing, holds parts that are not the user's to send, or an
+            attachment has no plain name.
         PayloadTooLarge: it is over a limit.
     """
-    text = request.text
-    if len(text) > limits.message_chars:
-        message = (
-            f"the message has {len(text)} characters; at most {limits.message_chars} are taken"
-        )
+    length = len(request.text)
+    if length > limits.message_chars:
+        message = f"the message has {length} characters; at most {limits.message_chars} are taken"
         raise PayloadTooLarge(message)
-    if not request.attachments:
-        if isinstance(request.message, str) and not text.strip():
-            message = "the message is empty: say something, or attach a file"
-            raise RequestError(message)
-        return
+    if not _says_something(request.message) and not request.attachments:
+        message = "the message is empty: say something, or attach a file"
+        raise RequestError(message)
     if len(request.attachments) > limits.attachments:
         message = f"{len(request.attachments)} attachments; at most {limits.attachments} are taken"
         raise PayloadTooLarge(message)
     for attachment in request.attachments:
         _check_attachment(attachment, limits)
+
+
+def _says_something(message: str | tuple[Part, ...]) -> bool:
+    if isinstance(message, str):
+        return bool(message.strip())
+    said = False
+    for part in message:
+        if isinstance(part, Text):
+            said = said or bool(part.text.strip())
+        elif isinstance(part, Image):
+            said = True
+        else:
+            wrong = f"a user's message may hold text and images, not a {type(part).__name__}"
+            raise RequestError(wrong)
+    return said
 
 
 def _check_attachment(attachment: Attachment, limits: RequestLimits) -> None:

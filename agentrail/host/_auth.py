@@ -2,14 +2,14 @@
 
 import hmac
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from agentrail.errors import Forbidden, Unauthenticated
+from agentrail.errors import ConfigError, Forbidden, Unauthenticated
 from agentrail.requests import Principal
-
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 
 class Authenticator(Protocol):
@@ -28,9 +28,14 @@ class BearerTokens:
     """Accepts fixed bearer tokens.
 
     ``tokens`` maps each token to the principal that it stands for; keep them out of the code.
+
+    Raises:
+        ConfigError: a token is empty, as one is that comes from a variable which nobody has set.
     """
 
     def __init__(self, tokens: Mapping[str, Principal]) -> None:
+        if not all(token.strip() for token in tokens):
+            raise ConfigError("a bearer token is empty: it would let everybody in")
         self._tokens = tuple((token.encode(), who) for token, who in tokens.items())
 
     async def authenticate(self, request: Request) -> Principal:
@@ -51,7 +56,12 @@ class BearerTokens:
 
 def is_loopback(host: str) -> bool:
     """Tell whether an address or name, without its port, is this machine alone."""
-    return host in _LOOPBACK_NAMES or host.startswith("127.")
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:  # a name; that it begins like an address says nothing about where it leads
+        return False
 
 
 def check_local(request: Request) -> None:
@@ -69,14 +79,16 @@ def check_local(request: Request) -> None:
         message = "without an authenticator this host answers on the loopback only"
         raise Forbidden(message)
     name = request.headers.get("host", "")
-    if not is_loopback(_without_port(name)):
+    if not _is_local(f"//{name}"):
         raise Forbidden(f"Host {name[:80]!r} is not this machine; set an authenticator to serve it")
     origin = request.headers.get("origin")
-    if origin is not None and not is_loopback(_without_port(origin.partition("://")[2])):
+    if origin is not None and not _is_local(origin):
         raise Forbidden(f"Origin {origin[:80]!r} may not use this host")
 
 
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0] if host.count(":") <= 1 else host
+def _is_local(url: str) -> bool:
+    """Tell whether a URL leads to this machine; one that names no host does not."""
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False

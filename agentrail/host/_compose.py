@@ -5,9 +5,9 @@ from types import MappingProxyType
 
 from attrs import frozen
 
-from agentrail.errors import AgentNotFound, CompositionError, InvalidId, ModelReferenceError
+from agentrail.agent import Agent
+from agentrail.errors import CompositionError, InvalidId, ModelReferenceError
 from agentrail.hook import (
-    Call,
     Hook,
     HookTable,
     Watchdog,
@@ -17,10 +17,9 @@ from agentrail.hook import (
 )
 from agentrail.host._config import AppConfig
 from agentrail.ids import check_id
-from agentrail.messages import ToolResult
 from agentrail.model import ModelReference, Models
-from agentrail.profile import Profile
-from agentrail.requests import ModelReply, ModelRequest, ToolRequest
+from agentrail.profile import Profile, resolve
+from agentrail.requests import ModelRequest
 from agentrail.route import Route, standard_routes
 from agentrail.tool import Toolset, tool_endpoint
 
@@ -33,10 +32,8 @@ class Served:
     reference: ModelReference
     providers: tuple[Hook, ...]
     """Its context providers and the plugins', in the order of their contributions."""
-    request: ModelRequest
-    """The fixed part of its model calls."""
-    model: Call[ModelRequest, ModelReply]
-    tools: Call[ToolRequest, ToolResult]
+    agent: Agent
+    """What the loop runs, without the plugins' hooks around its calls."""
 
 
 @frozen(slots=True)
@@ -59,11 +56,7 @@ class Composition:
         Raises:
             AgentNotFound: there is none.
         """
-        served = self.agents.get(agent_id)
-        if served is None:
-            message = f"there is no agent {agent_id!r}; this host has {', '.join(self.agents)}"
-            raise AgentNotFound(message)
-        return served
+        return resolve(self.agents, agent_id)
 
 
 def compose(config: AppConfig, models: Models, watchdog: Watchdog, generation: int) -> Composition:
@@ -112,15 +105,20 @@ def _serve(
         profile=profile,
         reference=reference,
         providers=providers + hooks["context_providers"],
-        request=ModelRequest(
-            model=reference.model,
-            messages=(),
-            tools=toolset.specs,
-            temperature=profile.temperature,
-            max_tokens=profile.limits.max_tokens,
-        ),
-        model=chain(config.model_middleware, model),
-        tools=chain(
-            config.tool_middleware, tool_endpoint(toolset, watchdog, profile.limits.tool_seconds)
+        agent=Agent(
+            reference=profile.model,
+            request=ModelRequest(
+                model=reference.model,
+                messages=(),
+                tools=toolset.specs,
+                temperature=profile.temperature,
+                max_tokens=profile.limits.max_tokens,
+            ),
+            model=chain(config.model_middleware, model),
+            tools=chain(
+                config.tool_middleware,
+                tool_endpoint(toolset, watchdog, profile.limits.tool_seconds),
+            ),
+            limits=profile.limits,
         ),
     )

@@ -1,18 +1,27 @@
 """What a running host shares with the runs in it."""
 
 from collections.abc import Callable, Coroutine
+from typing import Protocol
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 from attrs import define, field
 
 from agentrail.errors import HostNotRunning
-from agentrail.hook import Funnel, Watchdog, active_tracer
+from agentrail.hook import Funnel, Watchdog
 from agentrail.host._compose import Composition
 from agentrail.host._config import AppConfig
 from agentrail.model import Models
 from agentrail.plugin import Lives
 from agentrail.session import SessionStore
+
+
+class Stoppable(Protocol):
+    """A turn, to whoever has to end it."""
+
+    def stop(self) -> None:
+        """End the turn with ``host_not_running``."""
+        ...
 
 
 @define(slots=True, eq=False)
@@ -25,25 +34,35 @@ class Core:
     watchdog: Watchdog
     composition: Composition
     """The present one; it is replaced as a whole, a run keeps the one that it began with."""
+    funnel: Funnel = field(init=False)
+    """Calls the hooks of the present composition."""
     lives: Lives = field(init=False)
     running: bool = field(default=False, init=False)
+    turns: set[Stoppable] = field(factory=set[Stoppable], init=False)
+    """The turns that run in tasks of their callers."""
     _runs: TaskGroup = field(init=False)
+    _runs_ended: anyio.Event = field(init=False)
     _busy: int = field(default=0, init=False)
     _idle: anyio.Event = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Prepare the plugins' lives."""
-        self.lives = Lives(self.composition.hooks, self.funnel(self.composition))
-
-    def funnel(self, composition: Composition) -> Funnel:
-        """Return the funnel for one run."""
-        return Funnel(
-            self.watchdog, self.config.on_plugin_error, active_tracer(), composition.generation
+        self.funnel = Funnel(
+            self.watchdog,
+            self.config.on_plugin_error,
+            generation=self.composition.generation,
         )
+        self.lives = Lives(self.composition.hooks, self.funnel)
 
-    def open(self, runs: TaskGroup) -> None:
-        """Let requests in; ``runs`` owns the streamed ones."""
-        self._runs, self._idle, self.running = runs, anyio.Event(), True
+    async def own_runs(self, *, task_status: TaskStatus[None]) -> None:
+        """Be the task that owns the streamed runs, until ``drain`` ends it."""
+        self._runs_ended, self._idle = anyio.Event(), anyio.Event()
+        try:
+            async with anyio.create_task_group() as self._runs:
+                task_status.started()
+                await anyio.sleep_forever()
+        finally:
+            self._runs_ended.set()
 
     def check(self) -> None:
         """Return when the host is running.
@@ -75,12 +94,15 @@ class Core:
         self._runs.start_soon(run, name=name)
 
     async def drain(self, seconds: float) -> None:
-        """Let no new request in, and wait for those under way; cancel what takes longer."""
-        if not self.running:
-            return
+        """Let no new request in, and wait for those under way; end what takes longer."""
         self.running = False
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(seconds):
                 while self._busy:
                     await self._idle.wait()
+            for turn in tuple(self.turns):
+                turn.stop()
             self._runs.cancel_scope.cancel()
+            await self._runs_ended.wait()
+            while self._busy:
+                await self._idle.wait()

@@ -10,7 +10,7 @@ import anyio
 from attrs import define, field
 
 from agentrail.errors import HostNotRunning, SessionNotFound
-from agentrail.hook import Watchdog
+from agentrail.hook import Watchdog, active_tracer
 from agentrail.host._admit import admit
 from agentrail.host._compose import Composition, compose
 from agentrail.host._config import AppConfig
@@ -89,9 +89,12 @@ class AgentHost:
     async def _start(self, stack: AsyncExitStack) -> None:
         """Start the parts in order, and put what stops each of them on the stack."""
         core = self.core
+        core.funnel.tracer = active_tracer()
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
-        group.start_soon(core.watchdog.run)
+        watch = anyio.CancelScope(shield=True)  # deadlines hold to the end, cancelled or not
+        stack.callback(watch.cancel)
+        group.start_soon(_within, watch, core.watchdog.run)
         await core.store.start()
         stack.push_async_callback(_shielded, core.store.stop)
         stack.push_async_callback(_shielded, core.models.stop)
@@ -100,10 +103,10 @@ class AgentHost:
         )
         stack.push_async_callback(core.lives.stop)
         await core.lives.start(group)
-        runs = await stack.enter_async_context(anyio.create_task_group())
+        await group.start(core.own_runs)
         stack.push_async_callback(core.drain, core.config.stop_grace)
         await self._announce()
-        core.open(runs)
+        core.running = True
 
     async def __aexit__(
         self,
@@ -143,7 +146,12 @@ class AgentHost:
                 principal=principal,
                 request_id=request_id,
             )
-            return await Turn(core, admitted).run()
+            turn = Turn(core, admitted)
+            core.turns.add(turn)
+            try:
+                return await turn.run()
+            finally:
+                core.turns.discard(turn)
         finally:
             core.leave()
 
@@ -235,10 +243,15 @@ class AgentHost:
             services=RunServices(core, core.composition, record.session_id, owner, record.turn_id),
         )
         hooks = core.composition.hooks["on_turn_persisted"]
-        await core.funnel(core.composition).observe(hooks, context)
+        await core.funnel.observe(hooks, context)
         await core.store.announced(record.turn_id)
 
 
 async def _shielded(stop: Callable[[], Awaitable[None]]) -> None:
     with anyio.CancelScope(shield=True):
         await stop()
+
+
+async def _within(scope: anyio.CancelScope, run: Callable[[], Awaitable[None]]) -> None:
+    with scope:
+        await run()

@@ -1,4 +1,7 @@
-"""Errors as RFC 9457 problem documents.  Source: https://www.rfc-editor.org/rfc/rfc9457"""
+"""Errors as problem documents.
+
+Source: RFC 9457, https://www.rfc-editor.org/rfc/rfc9457
+"""
 
 import math
 

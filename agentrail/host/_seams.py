@@ -2,34 +2,29 @@
 
 from collections.abc import Awaitable, Callable
 
-from attrs import define
+from attrs import define, evolve, field
 from msgspec.structs import replace
 
+from agentrail.agent import Agent
 from agentrail.errors import HookTypeError, ModelError, RequestRefused
 from agentrail.hook import Call, Funnel, Hook, HookTable, chain
 from agentrail.host._compose import Served
-from agentrail.messages import ToolResult
-from agentrail.requests import Delta, ModelReply, ModelRequest, RequestContext, ToolRequest
+from agentrail.messages import Text
+from agentrail.requests import Delta, ModelReply, ModelRequest, RequestContext
 from agentrail.tool import hook_middleware
 
-_MODEL_HOOKS = ("before_request", "on_chunk", "after_response", "on_error")
 
-
-def model_call(
-    served: Served, hooks: HookTable, funnel: Funnel, context: RequestContext
-) -> Call[ModelRequest, ModelReply]:
-    """Return the profile's model call with the plugins' hooks around it."""
-    if not any(hooks[name] for name in _MODEL_HOOKS):
-        return served.model
-    return chain([_ModelHooks(hooks, funnel, context)], served.model)
-
-
-def tool_call(served: Served, hooks: HookTable, funnel: Funnel) -> Call[ToolRequest, ToolResult]:
-    """Return the profile's tool call with the plugins' hooks around it."""
+def agent_of(served: Served, hooks: HookTable, funnel: Funnel, context: RequestContext) -> Agent:
+    """Return the profile's agent with the plugins' hooks around its model and tool calls."""
+    agent = served.agent
+    if not hooks.has_seams:
+        return agent
     before, after = hooks["before_tool_call"], hooks["after_tool_call"]
-    if not before and not after:
-        return served.tools
-    return chain([hook_middleware(before, after, funnel)], served.tools)
+    return evolve(
+        agent,
+        model=chain([_ModelHooks(hooks, funnel, context)], agent.model),
+        tools=chain([hook_middleware(before, after, funnel)], agent.tools),
+    )
 
 
 @define(slots=True)
@@ -41,19 +36,25 @@ class _ModelHooks:
     context: RequestContext
     shown: bool = False
     """Whether a reader has seen text of this reply, which is then past changing."""
+    offered: bool = False
+    """Whether the model said anything piece by piece."""
+    passed: list[str] = field(factory=list[str])
+    """The text that the chunk hooks let through."""
 
     async def __call__(
         self, request: ModelRequest, call_next: Call[ModelRequest, ModelReply]
     ) -> ModelReply:
         """Answer the request, unless a hook does."""
-        self.shown = False
+        self.shown, self.offered = False, False
+        self.passed.clear()
         prepared = await self._before(request)
         if isinstance(prepared, ModelReply):
             reply = prepared
         else:
-            watched = replace(prepared, emit=self._through(prepared.emit))
+            emit = self._through(prepared.emit)
             try:
-                reply = await call_next(watched)
+                reply = await call_next(replace(prepared, emit=emit))
+                reply = await self._as_passed(reply, emit)
             except ModelError as error:
                 recovered = await self.funnel.first(
                     self.hooks["on_error"], ModelReply, error, self.context
@@ -79,7 +80,8 @@ class _ModelHooks:
     ) -> Callable[[Delta], Awaitable[None]]:
         chunk_hooks = self.hooks["on_chunk"]
 
-        async def passed(delta: Delta) -> None:
+        async def through(delta: Delta) -> None:
+            self.offered = True
             for hook in chunk_hooks:
                 result = await self._attempt(hook, delta, failed=delta)
                 if result is None:
@@ -89,9 +91,24 @@ class _ModelHooks:
                 else:
                     await self._wrong(hook, result)
             self.shown = self.context.kind == "stream"
+            self.passed.append(delta.text)
             await emit(delta)
 
-        return passed
+        return through
+
+    async def _as_passed(
+        self, reply: ModelReply, emit: Callable[[Delta], Awaitable[None]]
+    ) -> ModelReply:
+        """Return the reply with the text that the chunk hooks let through, and no other."""
+        message = reply.message
+        if not self.hooks["on_chunk"] or not message.text:
+            return reply
+        if not self.offered:
+            await emit(Delta(text=message.text))
+        others = tuple(part for part in message.parts if not isinstance(part, Text))
+        text = "".join(self.passed)
+        parts = (Text(text), *others) if text else others
+        return replace(reply, message=replace(message, parts=parts))
 
     async def _after(self, reply: ModelReply) -> ModelReply:
         for hook in reversed(self.hooks["after_response"]):
@@ -115,10 +132,20 @@ class _ModelHooks:
         if results:
             return results[0][1]
         if hook.critical:
-            message = f"plugin {hook.plugin!r} failed in {hook.name} and is critical"
-            raise RequestRefused(message)
+            raise _refused(hook)
         return failed
 
     async def _wrong(self, hook: Hook, result: object) -> None:
-        message = f"{hook} returned {type(result).__name__}"
-        await self.funnel.report(hook, HookTypeError(message))
+        """Report a result of the wrong type.
+
+        Raises:
+            RequestRefused: the hook's plugin is critical.
+        """
+        error = HookTypeError(f"{hook} returned {type(result).__name__}")
+        await self.funnel.report(hook, error)
+        if hook.critical:
+            raise _refused(hook) from error
+
+
+def _refused(hook: Hook) -> RequestRefused:
+    return RequestRefused(f"plugin {hook.plugin!r} failed in {hook.name} and is critical")

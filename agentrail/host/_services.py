@@ -95,8 +95,7 @@ class _Session:
             return
         wait = run.core.config.session_wait
         lease = await run.core.store.acquire(run.session_id, run.owner, events=[event], wait=wait)
-        with anyio.CancelScope(shield=True):
-            await run.core.store.release(lease)
+        run.core.store.release(lease)
 
 
 @define(slots=True)

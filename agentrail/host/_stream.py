@@ -123,7 +123,8 @@ class RunStream:
             self._batches.close()
             with anyio.CancelScope(shield=True):
                 await self._done.wait()
-        self.core.leave()
+        else:
+            self.core.leave()
 
     async def _show(self, events: Sequence[Event]) -> None:
         with suppress(anyio.BrokenResourceError):  # the reader has left, and is owed nothing
@@ -141,6 +142,7 @@ class RunStream:
         finally:
             self._send.close()
             self._done.set()
+            self.core.leave()
 
     async def _finish(self, turn: Turn) -> None:
         try:

@@ -16,11 +16,12 @@ from msgspec.structs import replace
 from opentelemetry.trace import Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from agentrail.agent import Agent, Journal, Reader, Run, run_loop
+from agentrail.agent import Journal, Reader, Run, run_loop
 from agentrail.errors import (
     AgentrailError,
     DeadlineExceeded,
     HookTypeError,
+    HostNotRunning,
     RequestRefused,
     SessionError,
 )
@@ -37,7 +38,7 @@ from agentrail.host._admit import Admitted
 from agentrail.host._compose import Served
 from agentrail.host._core import Core
 from agentrail.host._problems import turn_error
-from agentrail.host._seams import model_call, tool_call
+from agentrail.host._seams import agent_of
 from agentrail.messages import Message, as_messages, estimate_tokens
 from agentrail.profile import Profile
 from agentrail.requests import ChatResponse, Delta, RequestContext
@@ -50,7 +51,7 @@ INTERCEPT_SECONDS: Final = 600.0
 """How long an interceptor's own text may take to come."""
 
 
-@define(slots=True)
+@define(slots=True, eq=False)
 class Turn:
     """One run of one turn."""
 
@@ -62,17 +63,25 @@ class Turn:
     context: RequestContext = field(init=False)
     journal: Journal = field(init=False)
     funnel: Funnel = field(init=False)
-    guard: Guard = field(init=False)
+    guard: Guard | None = field(default=None, init=False)
+    stopped: bool = field(default=False, init=False)
+    """Whether the host ends the run because it stops itself."""
     completed: bool = False
     """Whether the turn got to its commit; a turn that did and is written is persisted."""
 
     def __attrs_post_init__(self) -> None:
         """Take what the run needs from its composition."""
         self.context = self.admitted.context
-        self.funnel = self.core.funnel(self.admitted.composition)
+        self.funnel = self.core.funnel
         self.journal = Journal(
             self.context.turn_id, self.context.session_id, self.core.config.clock, self.reader
         )
+
+    def stop(self) -> None:
+        """End the run with ``host_not_running``, wherever it is."""
+        self.stopped = True
+        if self.guard is not None:
+            self.guard.dismiss()
 
     async def run(self) -> ChatResponse:
         """Run the turn and return its answer.
@@ -93,18 +102,14 @@ class Turn:
 
     async def _run(self) -> ChatResponse:
         hooks = self.admitted.composition.hooks
-        persisted, ending = hooks["on_turn_persisted"], hooks["on_request_end"]
         try:
             await self.funnel.observe(hooks["on_request_start"], self.context)
             return await self._answer()
         finally:
-            if not self.completed:
-                persisted = ()
             # Cancelled or not: what was begun is brought to its end, each hook by its deadline.
-            if persisted or ending:
-                with anyio.CancelScope(shield=True):
-                    await self.funnel.observe(persisted, self.context)
-                    await self.funnel.observe(ending, self.context)
+            persisted = hooks["on_turn_persisted"] if self.completed else ()
+            ending = (*persisted, *hooks["on_request_end"])
+            await self.funnel.observe(ending, self.context, shield=True)
             if self.completed:
                 await self.core.store.announced(self.context.turn_id)
 
@@ -117,16 +122,19 @@ class Turn:
             self.admitted.request,
             context,
         )
-        with self.core.watchdog.guard() as self.guard:
+        with self.core.watchdog.guard() as guard:
+            self.guard = guard
+            if self.stopped:
+                guard.dismiss()
             if taken is not None:
-                self.guard.arm(f"turn {context.turn_id}", INTERCEPT_SECONDS)
-                return await self._settled(self._intercepted(*taken))
+                guard.arm(f"turn {context.turn_id}", INTERCEPT_SECONDS)
+                return await self._settled(self._intercepted(*taken), guard)
             served = composition.agent(context.agent_id)
-            self.guard.arm(f"turn {context.turn_id}", served.profile.limits.seconds)
-            return await self._settled(self._converse(served))
-        raise _too_late()
+            guard.arm(f"turn {context.turn_id}", served.profile.limits.seconds)
+            return await self._settled(self._converse(served), guard)
+        raise self._ended(guard)
 
-    async def _settled(self, work: Awaitable[ChatResponse]) -> ChatResponse:
+    async def _settled(self, work: Awaitable[ChatResponse], guard: Guard) -> ChatResponse:
         """Do the work; whatever happens to it, leave a log that ends and a session that is free."""
         failure: AgentrailError | None = None
         try:
@@ -136,33 +144,33 @@ class Turn:
             raise
         except Exception as error:  # boundary: ASGI edge - prompts and middleware are the app's
             _log.exception("turn %s failed", self.context.turn_id)
-            failure = AgentrailError(f"the turn failed: {type(error).__name__}: {error}")
+            # Its text stays in the log: it may hold what a client must not see.
+            kind = type(error).__name__
+            failure = AgentrailError(f"the turn failed: {kind}; see the host's log")
             raise failure from error
         finally:
             if not self.journal.ended:
                 self.completed = False
                 with anyio.CancelScope(shield=True):
-                    await self._break_off(_too_late() if self.guard.expired else failure)
-            await self._release()
+                    ended = self._ended(guard) if guard.expired or self.stopped else failure
+                    await self._break_off(ended)
+            self._release()
 
     # The profile's answer.
 
     async def _converse(self, served: Served) -> ChatResponse:
         """Have the profile's model answer, in the session."""
         user = Message.user(self.admitted.request.message)
-        await self._open(user, served.profile.history_tokens)
+        await self._open(user, served.profile.history_tokens(estimate_tokens(user)))
         messages = await self._prepare(served, user)
         run = Run(self.context, self.journal, self.core.config.clock, self.funnel.tracer)
-        answer = await run_loop(self._agent(served), run, messages)
-        self.journal.add(
-            TurnEnd(
-                message=answer.message.text,
-                stop_reason=answer.stop_reason,
-                usage=self.journal.usage,
-            )
-        )
+        hooks = self.admitted.composition.hooks
+        agent = agent_of(served, hooks, self.funnel, self.context)
+        answer = await run_loop(agent, run, messages)
+        text, stop_reason = answer.message.text, answer.stop_reason
+        self.journal.add(TurnEnd(message=text, stop_reason=stop_reason, usage=self.journal.usage))
         await self._commit()
-        return self._response(ChatResponse(answer.message.text, stop_reason=answer.stop_reason))
+        return self._response(ChatResponse(text, stop_reason=stop_reason))
 
     async def _open(self, user: Message, window: int) -> None:
         """Take the session; the user's message is durable when this returns."""
@@ -216,16 +224,6 @@ class Turn:
             made = prompt(self.context)
             prompt = made if isinstance(made, str) else await made
         return [Message.system(prompt)] if prompt else []
-
-    def _agent(self, served: Served) -> Agent:
-        hooks = self.admitted.composition.hooks
-        return Agent(
-            reference=str(served.reference),
-            request=served.request,
-            model=model_call(served, hooks, self.funnel, self.context),
-            tools=tool_call(served, hooks, self.funnel),
-            limits=served.profile.limits,
-        )
 
     # An interceptor's answer.
 
@@ -295,12 +293,17 @@ class Turn:
             _log.error("turn %s could not be closed in its log: %s", self.context.turn_id, error)
             await journal.show_unwritten()
 
-    async def _release(self) -> None:
+    def _ended(self, guard: Guard) -> AgentrailError:
+        """Return why the run was ended from outside."""
+        if guard.expired:
+            return DeadlineExceeded("the turn took longer than its agent's limit allows")
+        return HostNotRunning("the host stopped before the turn had ended; ask again")
+
+    def _release(self) -> None:
         services = self.admitted.services
         if services.lease is not None:
-            lease, services.lease = services.lease, None
-            with anyio.CancelScope(shield=True):
-                await self.core.store.release(lease)
+            self.core.store.release(services.lease)
+            services.lease = None
 
     def _response(self, response: ChatResponse) -> ChatResponse:
         return replace(
@@ -324,7 +327,3 @@ class Turn:
             "agentrail.transport": context.transport,
             "agentrail.generation": self.admitted.composition.generation,
         }
-
-
-def _too_late() -> DeadlineExceeded:
-    return DeadlineExceeded("the turn took longer than its agent's limit allows")

@@ -147,8 +147,12 @@ async def _connect(child: _Child, name: str) -> OpenAICompatible:
         address.decode().strip() + "/v1",
         child.key,
         read_seconds=SILENT_SECONDS,
-        # Neither a proxy nor certificates, which take time to load, have a part in this.
-        transport=httpx.AsyncHTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
+        # Neither a proxy nor certificates, which take time to load, have a part in this.  And the
+        # server closes a connection after a stream, though it says that it keeps it.
+        transport=httpx.AsyncHTTPTransport(
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            limits=httpx.Limits(max_keepalive_connections=0),
+        ),
     )
     await provider.start()
     return provider

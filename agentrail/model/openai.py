@@ -137,10 +137,7 @@ class OpenAICompatible:
         post = client.build_request(
             "POST", "chat/completions", content=request_body(request, self._dialect)
         )
-        try:
-            response = await client.send(post, stream=True)
-        except httpx.HTTPError as error:
-            raise self._broken(error) from error
+        response = await self._send(client, post)
         try:
             kind = response.headers.get("content-type", "").lower()
             encoding = response.headers.get("content-encoding", "identity")
@@ -152,6 +149,16 @@ class OpenAICompatible:
             return await self._read(response, request)
         finally:
             await response.aclose()
+
+    async def _send(self, client: httpx.AsyncClient, post: httpx.Request) -> httpx.Response:
+        """Return the head of the answer."""
+        try:
+            # A connection that was used before may be closed by now: nothing came, so ask again.
+            with suppress(httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                return await client.send(post, stream=True)
+            return await client.send(post, stream=True)
+        except httpx.HTTPError as error:
+            raise self._broken(error) from error
 
     async def _read(self, response: httpx.Response, request: ModelRequest) -> ModelReply:
         parser, answer, emit = EventParser(), Answer(), request.emit

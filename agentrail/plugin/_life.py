@@ -86,20 +86,30 @@ class Lives:
         return next((hook for hook in self.hooks[name] if hook.plugin == plugin.name), None)
 
     async def _live(self, life: _Life) -> None:
-        """Be one plugin's task, from its start to its stop."""
+        """Keep to the plugin what it breaks: a task group that it opened and did not close."""
         try:
-            # The shield: a plugin is stopped in its turn, not when the host's group is cancelled.
-            with self.funnel.watchdog.guard(shield=True) as guard:
-                life.failure = await self._call(life.start, guard)
-                if life.failure is None and not guard.expired:
-                    await self._serve_and_stop(life, guard)
-            if guard.expired and not life.started.is_set():
-                life.failure = _late(life.start)
-            elif guard.expired:
-                await self._report(life.stop, _late(life.stop))
+            async with anyio.create_task_group() as own:
+                own.start_soon(self._run, life)
+        except Exception as error:  # noqa: BLE001 - boundary: plugin
+            if life.started.is_set():
+                await self._report(life.stop, error)
+            else:
+                life.failure = life.failure or error
         finally:
             life.started.set()
             life.stopped.set()
+
+    async def _run(self, life: _Life) -> None:
+        """Be one plugin's task, from its start to its stop."""
+        # The shield: a plugin is stopped in its turn, not when the host's group is cancelled.
+        with self.funnel.watchdog.guard(shield=True) as guard:
+            life.failure = await self._call(life.start, guard)
+            if life.failure is None and not guard.expired:
+                await self._serve_and_stop(life, guard)
+        if guard.expired and not life.started.is_set():
+            life.failure = _late(life.start)
+        elif guard.expired:
+            await self._report(life.stop, _late(life.stop))
 
     async def _serve_and_stop(self, life: _Life, guard: Guard) -> None:
         guard.rest()
@@ -113,7 +123,7 @@ class Lives:
             # closes that group, and its error comes out of there.
             life.tasks = None
             failure = await self._call(life.stop, guard)
-            if failure is not None:
+            if failure is not None and not guard.expired:  # lateness is reported by ``_live``
                 await self._report(life.stop, failure)
             guard.dismiss()
 
@@ -131,11 +141,13 @@ class Lives:
     async def _report(self, hook: Hook | None, error: Exception) -> None:
         if hook is not None:
             await self.funnel.report(hook, error)
+        else:
+            _log.error("a plugin without a stop broke down", exc_info=error)
 
     async def _guarded(self, plugin: str, task: Callable[[], Awaitable[object]], name: str) -> None:
         try:
             await task()
-        except Exception:  # boundary: plugin
+        except Exception:  # noqa: BLE001 - boundary: plugin
             _log.exception("background task %r of plugin %r failed", name, plugin)
 
 

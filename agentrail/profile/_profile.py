@@ -31,10 +31,11 @@ class Profile:
     temperature: float | None = None
     """The model's sampling temperature; None leaves it to the model."""
 
-    @property
-    def history_tokens(self) -> int:
-        """How much of the window the history may take: three quarters.
+    def history_tokens(self, message_tokens: int) -> int:
+        """Return how much of the window the history may take beside a new message.
 
-        The rest is for the prompt, the context providers, the new message and the answer.
+        The answer's room comes off first: its limit, or a quarter of the window.  A quarter of the
+        rest is left for the prompt, for context providers, and for counting tokens too low.
         """
-        return self.context_window * 3 // 4
+        answer = self.limits.max_tokens or self.context_window // 4
+        return max(0, (self.context_window - answer - message_tokens) * 3 // 4)

@@ -1,12 +1,14 @@
 """Which profile answers."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from agentrail.errors import AgentNotFound
-from agentrail.profile._profile import Profile
+
+P = TypeVar("P")
 
 
-def resolve(profiles: Mapping[str, Profile], agent_id: str) -> Profile:
+def resolve(profiles: Mapping[str, P], agent_id: str) -> P:
     """Return the profile with that id.
 
     Raises:

@@ -43,7 +43,7 @@ class StreamResponse(Response):
         self._stream = stream
         self._heartbeat = heartbeat
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Serve the stream."""
         async with self._stream as events:
             self.status_code = events.status
@@ -86,7 +86,7 @@ async def until_hang_up(receive: Receive, call: Callable[[], Awaitable[T]]) -> T
         group.start_soon(listen)
         try:
             results.append(await call())
-        except Exception as error:  # boundary: ASGI edge - a task group would wrap it
+        except Exception as error:  # noqa: BLE001 - boundary: ASGI edge; a group would wrap it
             failures.append(error)
         group.cancel_scope.cancel()
     if failures:

@@ -22,6 +22,9 @@ from agentrail.route._sse import StreamResponse, until_hang_up
 MAX_PAGE: Final = 200
 """The most rows that one page of a listing has."""
 
+MAX_SEQ: Final = 2**63 - 1
+"""The greatest number that a store has to take."""
+
 
 class ChatAnswer(Wire, omit_defaults=False):
     """What ``POST /chat`` answers."""
@@ -98,7 +101,7 @@ async def session_messages(request: Request, host: Host) -> Response:
     rows = await host.messages(
         owner_of(request),
         request.path_params["session_id"],
-        before=None if before is None else int(before),
+        before=None if before is None else max(0, min(MAX_SEQ, int(before))),
         limit=limit + 1,
     )
     page = tuple(rows[:limit])
@@ -141,7 +144,7 @@ async def read_chat_request(request: Request) -> ChatRequest:
     """Return the request's body as a chat request.
 
     Raises:
-        InvalidJSON: the body is no JSON.
+        InvalidJSON: the body is no JSON, or is nested too deeply.
         RequestError: it is JSON of another shape; the message says where and what was expected.
     """
     body = await request.body()
@@ -151,6 +154,8 @@ async def read_chat_request(request: Request) -> ChatRequest:
         raise RequestError(f"the body is no chat request: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidJSON(f"the body is no JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidJSON("the body is nested too deeply to be read") from error
 
 
 def reply(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

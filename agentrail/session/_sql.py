@@ -1,13 +1,11 @@
-"""The tables of a session store, and what is done with them in one transaction each."""
+"""What is done with the tables of a session store, in one transaction each."""
 
-import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Final, cast
+from math import inf
+from typing import Final
 
-import msgspec
-from attrs import define
-from msgspec.structs import replace
+from attrs import define, field, frozen
 
 from agentrail.events import (
     Event,
@@ -17,64 +15,45 @@ from agentrail.events import (
     TurnEnd,
     TurnError,
     TurnStart,
-    decode,
-    encode,
 )
 from agentrail.messages import Message, Usage
 from agentrail.requests import SessionSummary, StoredMessage
 from agentrail.session._owner import check_owner, lease_lost
+from agentrail.session._rows import decoded, encoded
 from agentrail.session._store import ANNOUNCED, Lease, Owner, TurnRecord
 from agentrail.session._window import DIED, Transcript, closing_events
 
-logger = logging.getLogger("agentrail.session")
 
-MIGRATIONS: Final = (
-    """
-    create table session(
-        key integer primary key autoincrement, -- never given twice, so that no old lease fits
-        id text not null unique,
-        tenant text not null,
-        user text not null,
-        agent text not null,
-        created real not null,
-        updated real not null,
-        epoch integer not null default 0,
-        head integer not null default 0, -- the number of the last event
-        reset_at integer not null default 0, -- the number of the last session.reset
-        turns integer not null default 0
-    );
-    create index session_by_user on session(tenant, user, updated);
+@frozen(slots=True)
+class Wanted:
+    """What an ``acquire`` is to read of the history."""
 
-    create table event(
-        session integer not null references session on delete cascade,
-        seq integer not null,
-        turn text not null,
-        tokens integer, -- null where the model never sees it
-        body blob not null, -- JSON
-        primary key (session, seq)
-    ) without rowid;
-    -- Named in the queries: the planner prefers the primary key, and that walks over every delta.
-    create index event_in_window on event(session, seq) where tokens is not null;
+    tokens: int
+    key: int = 0
+    head: int = 0
+    """The history of this session up to this event is known and need not be read."""
 
-    create table turn(
-        id text primary key,
-        session integer not null references session on delete cascade,
-        first integer not null, -- the number of its first event
-        status text not null default 'running',
-        input_tokens integer not null default 0,
-        output_tokens integer not null default 0,
-        cache_read_tokens integer not null default 0,
-        cache_write_tokens integer not null default 0,
-        started real not null,
-        ended real
-    ) without rowid;
-    create index turn_by_session on turn(session, status);
 
-    create table announcement( -- turns whose on_turn_persisted hooks are not known to be done
-        turn text primary key references turn on delete cascade
-    ) without rowid;
-    """,
-)
+@frozen(slots=True)
+class Written:
+    """What a transaction added to a log."""
+
+    events: tuple[Event, ...]
+    seen: tuple[Event, ...]
+    """Those of the events that change what a model sees, read back."""
+
+
+@frozen(slots=True)
+class Taken:
+    """A session that was acquired."""
+
+    key: int
+    lease: Lease
+    written: Written
+    history: Transcript | None
+    """What was before the lease; None when it was not asked for or is known."""
+    reach: float
+    """The largest window that can be cut from ``history``."""
 
 
 @define(slots=True)
@@ -85,6 +64,11 @@ class _Log:
     epoch: int
     head: int
     reset_at: int
+    running: bool = False
+    """Whether a turn was left unfinished."""
+    turns: int = 0
+    """How many turns are new."""
+    seen: list[Event] = field(factory=list[Event])
 
 
 def find(connection: sqlite3.Connection, session_id: str) -> tuple[int, Owner] | None:
@@ -100,33 +84,46 @@ def acquire(
     session_id: str,
     owner: Owner,
     events: Sequence[Event],
-    window: int,
+    wanted: Wanted,
     now: float,
-) -> tuple[int, Lease]:
-    """Return the session's key and a lease of the next epoch; see ``SessionStore.acquire``."""
+) -> Taken:
+    """Return the session with a lease of the next epoch; see ``SessionStore.acquire``.
+
+    The lease's history is left to the caller.
+    """
     log = _open(connection, session_id, owner)
     created = log is None
     if log is None:
         log = _create(connection, session_id, owner, now)
-    else:
+    before = log.head
+    if log.running:
         for left in _unfinished(connection, log.key):
-            _write(connection, log, closing_events(left, code="interrupted", detail=DIED), now)
+            _put(connection, log, closing_events(left, code="interrupted", detail=DIED), now)
+        log.seen.clear()
     log.epoch += 1
-    history = _history(connection, log.key, log.reset_at, window) if window > 0 else ()
-    opening = _write(connection, log, events, now)
-    return log.key, Lease(session_id, owner, log.epoch, log.head, created, history, opening)
+    known = (wanted.key, wanted.head) == (log.key, log.head)
+    history, reach = None, 0.0
+    if wanted.tokens > 0 and not known:
+        history, reach = _history(connection, log.key, log.reset_at, wanted.tokens)
+    opening = _put(connection, log, events, now)
+    _update(connection, log, now if log.head > before else None)
+    lease = Lease(session_id, owner, log.epoch, log.head, created, opening=opening)
+    return Taken(log.key, lease, Written(opening, tuple(log.seen)), history, reach)
 
 
 def append(
     connection: sqlite3.Connection, key: int, lease: Lease, events: Sequence[Event], now: float
-) -> tuple[Event, ...]:
+) -> Written:
     """Return the events numbered; see ``SessionStore.append``."""
     row = connection.execute(
         "select head, reset_at from session where key = ? and epoch = ?", (key, lease.epoch)
     ).fetchone()
     if row is None:
         raise lease_lost(lease)
-    return _write(connection, _Log(key, lease.epoch, row[0], row[1]), events, now)
+    log = _Log(key, lease.epoch, row[0], row[1])
+    written = _put(connection, log, events, now)
+    _update(connection, log, now)
+    return Written(written, tuple(log.seen))
 
 
 def read(connection: sqlite3.Connection, key: int, after: int, limit: int) -> list[Recorded]:
@@ -138,14 +135,14 @@ def read(connection: sqlite3.Connection, key: int, after: int, limit: int) -> li
     for seq, body in rows:
         if len(found) >= limit:
             break
-        found += _decoded(connection, key, seq, body)
+        found += decoded(connection, key, seq, body)
     return found
 
 
 def window(connection: sqlite3.Connection, key: int, tokens: int) -> tuple[Message, ...]:
     """Return the newest messages that fit in ``tokens``."""
     row = connection.execute("select reset_at from session where key = ?", (key,)).fetchone()
-    return () if row is None else _history(connection, key, row[0], tokens)
+    return () if row is None else _history(connection, key, row[0], tokens)[0].window(tokens)
 
 
 def messages(
@@ -163,7 +160,7 @@ def messages(
             break
         found += [
             StoredMessage(seq=seq, turn_id=event.turn_id, message=event.message)
-            for event in _decoded(connection, key, seq, body)
+            for event in decoded(connection, key, seq, body)
             if isinstance(event, MessageRecorded)
         ]
     return found
@@ -224,13 +221,14 @@ _TURN: Final = """
 
 def _open(connection: sqlite3.Connection, session_id: str, owner: Owner) -> _Log | None:
     row = connection.execute(
-        "select key, epoch, head, reset_at, tenant, user, agent from session where id = ?",
+        "select key, epoch, head, reset_at, tenant, user, agent, exists("
+        "select 1 from turn where session = key and status = 'running') from session where id = ?",
         (session_id,),
     ).fetchone()
     if row is None:
         return None
     check_owner(session_id, Owner(row[4], row[5], row[6]), owner)
-    return _Log(row[0], row[1], row[2], row[3])
+    return _Log(row[0], row[1], row[2], row[3], running=bool(row[7]))
 
 
 def _create(connection: sqlite3.Connection, session_id: str, owner: Owner, now: float) -> _Log:
@@ -252,55 +250,63 @@ def _unfinished(connection: sqlite3.Connection, key: int) -> Iterator[list[Recor
             (key, first, turn_id),
         )
         yield [
-            event for seq, body in rows.fetchall() for event in _decoded(connection, key, seq, body)
+            event for seq, body in rows.fetchall() for event in decoded(connection, key, seq, body)
         ]
 
 
 def _history(
     connection: sqlite3.Connection, key: int, reset_at: int, tokens: int
-) -> tuple[Message, ...]:
-    """Return the newest messages that fit, read from the log's end up to where they do not."""
+) -> tuple[Transcript, float]:
+    """Return the log's end up to where it does not fit, and how large a window it has."""
     rows = connection.execute(
         "select seq, tokens, body from event indexed by event_in_window"
         " where session = ? and seq > ? and tokens is not null order by seq desc",
         (key, reset_at),
     )
     left = tokens
+    reach = inf
     newest: list[Recorded] = []
     for seq, cost, body in rows:
         if cost > left:
+            reach = tokens
             break
-        for event in _decoded(connection, key, seq, body):
+        for event in decoded(connection, key, seq, body):
             newest.append(event)
             left -= cost
-    return Transcript(reversed(newest)).window(tokens)
+    return Transcript(reversed(newest)), reach
 
 
-def _write(
+def _put(
     connection: sqlite3.Connection, log: _Log, events: Sequence[Event], now: float
 ) -> tuple[Event, ...]:
-    """Put the events at the log's end and bring all that follows from them up to date."""
+    """Put the events at the log's end and bring the turns up to date; ``_update`` does the rest."""
     written: list[Event] = []
     rows: list[tuple[object, ...]] = []
-    turns = 0
     for seq, unnumbered in enumerate(events, log.head + 1):
-        event, body = _encoded(unnumbered, seq)
+        event, body = encoded(unnumbered, seq)
+        tokens = event.window_tokens or None
         written.append(event)
-        rows.append((log.key, seq, event.turn_id, event.window_tokens or None, body))
-        if isinstance(event, TurnStart):
-            turns += _begin_turn(connection, log.key, event, now)
+        rows.append((log.key, seq, event.turn_id, tokens, body))
+        if tokens is not None:
+            log.seen += decoded(connection, log.key, seq, body)
+        elif isinstance(event, TurnStart):
+            log.turns += _begin_turn(connection, log.key, event, now)
         elif isinstance(event, TurnEnd | TurnError):
-            turns += _end_turn(connection, log.key, event, now)
+            log.turns += _end_turn(connection, log.key, event, now)
         elif isinstance(event, SessionReset):
             log.reset_at = seq
+            log.seen.append(event)
     connection.executemany("insert into event values (?, ?, ?, ?, ?)", rows)
     log.head += len(rows)
+    return tuple(written)
+
+
+def _update(connection: sqlite3.Connection, log: _Log, changed: float | None) -> None:
     connection.execute(
         "update session set epoch = ?, head = ?, reset_at = ?, turns = turns + ?,"
         " updated = coalesce(?, updated) where key = ?",
-        (log.epoch, log.head, log.reset_at, turns, now if rows else None, log.key),
+        (log.epoch, log.head, log.reset_at, log.turns, changed, log.key),
     )
-    return tuple(written)
 
 
 def _begin_turn(
@@ -324,8 +330,22 @@ def _begin_turn(
 def _end_turn(
     connection: sqlite3.Connection, key: int, event: TurnEnd | TurnError, now: float
 ) -> int:
-    new = _begin_turn(connection, key, event, now)
+    """Close the turn; return 1 when it is one that never began, 0 otherwise."""
     status = event.outcome if isinstance(event, TurnEnd) else "failed"
+    new = 0
+    closed = _close_turn(connection, key, event, status, now)
+    if not closed:
+        new = _begin_turn(connection, key, event, now)
+        closed = _close_turn(connection, key, event, status, now)
+    if closed and status in ANNOUNCED:
+        connection.execute("insert or ignore into announcement values (?)", (event.turn_id,))
+    return new
+
+
+def _close_turn(
+    connection: sqlite3.Connection, key: int, event: TurnEnd | TurnError, status: str, now: float
+) -> bool:
+    """Tell whether there was such a turn."""
     usage = event.usage
     cursor = connection.execute(
         "update turn set status = ?, ended = ?, input_tokens = input_tokens + ?,"
@@ -342,9 +362,7 @@ def _end_turn(
             key,
         ),
     )
-    if cursor.rowcount == 1 and status in ANNOUNCED:
-        connection.execute("insert or ignore into announcement values (?)", (event.turn_id,))
-    return new
+    return cursor.rowcount == 1
 
 
 def _record(
@@ -359,37 +377,3 @@ def _record(
         started_at=row[10],
         ended_at=row[11],
     )
-
-
-def _encoded(event: Event, seq: int) -> tuple[Event, bytes]:
-    """Return the event with its number, and what is kept of it."""
-    numbered = replace(event, id=seq)
-    try:
-        return numbered, encode(numbered)
-    except UnicodeEncodeError:  # half a surrogate pair, which no UTF-8 can hold
-        body = msgspec.json.encode(_mended(msgspec.to_builtins(numbered)))
-        return decode(body), body
-
-
-def _mended(value: object) -> object:
-    """Return the value with U+FFFD for each half of a surrogate pair."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list | tuple):
-        return [_mended(item) for item in cast("Sequence[object]", value)]
-    if isinstance(value, dict):
-        items = cast("dict[object, object]", value).items()
-        return {_mended(name): _mended(item) for name, item in items}
-    return value
-
-
-def _decoded(
-    connection: sqlite3.Connection, key: int, seq: int, body: bytes
-) -> tuple[Recorded, ...]:
-    """Return the event, or nothing of a row that cannot be read; the row stays."""
-    try:
-        return (decode(body),)
-    except (msgspec.DecodeError, TypeError) as error:
-        row = connection.execute("select id from session where key = ?", (key,)).fetchone()
-        logger.warning("event %d of session %r cannot be read: %s", seq, row and row[0], error)
-        return ()

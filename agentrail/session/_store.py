@@ -112,8 +112,11 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def release(self, lease: Lease) -> None:
-        """Let the next writer in; releasing twice does nothing."""
+    def release(self, lease: Lease) -> None:
+        """Let the next writer in; releasing twice does nothing.
+
+        It does no I/O, so that it is done whether or not its caller is being cancelled.
+        """
         ...
 
     async def read(

@@ -54,14 +54,16 @@ class Transcript:
     in between comes after them.
     """
 
-    __slots__ = ("_ends", "_late", "_messages", "_open", "_starts", "_turn_id")
+    __slots__ = ("_befores", "_late", "_messages", "_open", "_starts", "_turn_id", "tokens")
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.tokens = 0
+        """What all that was added takes, left out or not, and the results that were missing."""
         self._messages: list[Message] = []
-        self._ends: list[int] = []  # tokens of the messages up to and with each
         self._starts: list[int] = []  # where a window may begin
+        self._befores: list[int] = []  # what was added before each of these took
         self._open: dict[str, ToolCall] = {}  # calls without a result yet
-        self._late: list[MessageRecorded] = []  # notes that wait for those results
+        self._late: list[tuple[MessageRecorded, int]] = []  # notes that wait for those results
         self._turn_id = ""  # of the last message of a user
         for event in events:
             self.add(event)
@@ -69,54 +71,67 @@ class Transcript:
     def add(self, event: Event) -> None:
         """Take the log's next event."""
         if isinstance(event, MessageRecorded):
-            self._take(event)
+            before = self.tokens
+            self.tokens += event.tokens
+            self._take(event, before)
         elif isinstance(event, AttachmentsAdded):
+            self.tokens += event.tokens
             if self._messages and self._messages[-1].role == "user":
                 self._attach(event)
         elif isinstance(event, SessionReset):
-            for part in (self._messages, self._ends, self._starts, self._open, self._late):
+            self.tokens = 0
+            for part in (self._messages, self._starts, self._befores, self._open, self._late):
                 part.clear()
 
     def window(self, tokens: int) -> tuple[Message, ...]:
         """Return the newest messages that fit in ``tokens``, oldest first.
 
-        They begin with a message of the user or the application.  The cost is that of a search
-        and a copy.
+        They begin with a message of the user or the application.  What is left out of them takes
+        its room all the same: so the window of a log's end is that of the whole log.  The cost
+        is that of a search and a copy.
         """
-        over = self._ends[-1] - tokens if self._ends else 0
-        first = bisect_left(self._ends, over) + 1 if over > 0 else 0
-        index = bisect_left(self._starts, first)
-        if index == len(self._starts):
-            return ()
+        over = self.tokens - tokens
+        index = bisect_left(self._befores, over)
+        if index == len(self._starts):  # the notes wait for calls that are not in the window
+            return tuple([entry.message for entry, before in self._late if before >= over])
         return tuple(self._messages[self._starts[index] :])
 
-    def _take(self, event: MessageRecorded) -> None:
+    def _take(self, event: MessageRecorded, before: int) -> None:
         message = event.message
         if message.role == "tool":
-            self._take_results(event)
+            self._take_results(message)
             return
         if self._open:
             if message.role == "system":
-                self._late.append(event)
+                self._late.append((event, before))
                 return
-            self._take_results(recorded(Message(role="tool", parts=_cancelled(self._open))))
+            before += self._cancel()
         if message.role == "assistant":
             self._open.update({call.id: call for call in message.tool_calls})
         else:
             self._starts.append(len(self._messages))
+            self._befores.append(before)
             self._turn_id = event.turn_id
-        self._push(message, event.tokens)
+        self._messages.append(message)
 
-    def _take_results(self, event: MessageRecorded) -> None:
-        message = event.message
+    def _take_results(self, message: Message) -> None:
         parts: tuple[Part, ...] = tuple([part for part in message.parts if self._answers(part)])
         if parts:
             whole = len(parts) == len(message.parts)
-            self._push(message if whole else replace(message, parts=parts), event.tokens)
+            self._messages.append(message if whole else replace(message, parts=parts))
         if self._late and not self._open:
             late, self._late = self._late, []
-            for entry in late:
-                self._take(entry)
+            for entry, before in late:
+                self._take(entry, before)
+
+    def _cancel(self) -> int:
+        """Give the open calls results, and return the tokens of these."""
+        results = recorded(Message(role="tool", parts=_cancelled(self._open)))
+        self.tokens += results.tokens
+        # They come before the notes that wait: a window that begins with one does not hold them.
+        self._late = [(entry, before + results.tokens) for entry, before in self._late]
+        self._take_results(results.message)
+        return results.tokens
 
     def _answers(self, part: Part) -> bool:
         return isinstance(part, ToolResult) and self._open.pop(part.call_id, None) is not None
@@ -124,11 +139,6 @@ class Transcript:
     def _attach(self, event: AttachmentsAdded) -> None:
         if event.turn_id == self._turn_id:
             self._messages[-1] = with_attachments(self._messages[-1], event.text)
-            self._ends[-1] += event.tokens
-
-    def _push(self, message: Message, tokens: int) -> None:
-        self._ends.append((self._ends[-1] if self._ends else 0) + tokens)
-        self._messages.append(message)
 
 
 def closing_events(events: Sequence[Event], *, code: str, detail: str) -> tuple[Event, ...]:

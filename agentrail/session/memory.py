@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from agentrail.clock import Clock, SystemClock
 from agentrail.events import (
-    KEPT_ONLY,
     TERMINAL,
     Event,
     MessageRecorded,
@@ -115,7 +114,7 @@ class MemorySessionStore:
         lease.head = len(session.events)
         return written
 
-    async def release(self, lease: Lease) -> None:
+    def release(self, lease: Lease) -> None:
         """See ``SessionStore``."""
         held = self._held.get(lease.session_id)
         if held is not None and held[1] is lease:
@@ -215,7 +214,7 @@ class MemorySessionStore:
         written = tuple([replace(event, id=number) for number, event in enumerate(events, first)])
         now = session.updated_at = self._now()
         for event in written:
-            if isinstance(event, KEPT_ONLY):
+            if event.audience == "log":
                 session.transcript.add(event)
                 if isinstance(event, MessageRecorded):
                     session.said.append(event)

@@ -11,7 +11,9 @@ from agentrail.events import Event, Recorded
 from agentrail.messages import Message
 from agentrail.requests import SessionSummary, StoredMessage
 from agentrail.session import _sql as sql
+from agentrail.session._cache import Tail, Tails
 from agentrail.session._owner import check_owner, lease_lost
+from agentrail.session._rows import MIGRATIONS
 from agentrail.session._store import Lease, Owner, TurnRecord
 from agentrail.session._turnstile import Turnstile
 from agentrail.storage import Database, Job
@@ -41,11 +43,12 @@ class SQLiteSessionStore:
         *,
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
     ) -> None:
-        self._database = Database(path, sql.MIGRATIONS, synchronous=synchronous)
+        self._database = Database(path, MIGRATIONS, synchronous=synchronous)
         self._now = (clock or SystemClock()).now
         self._known: dict[str, tuple[int, Owner]] = {}
         """Keys and owners by session, the one that was used last at the end."""
         self._held: dict[str, tuple[int, Lease]] = {}
+        self._tails = Tails()
         self._turnstile = Turnstile()
         self._announced: list[str] = []
         """Turns to be taken off the list by the next write."""
@@ -88,23 +91,11 @@ class SQLiteSessionStore:
                 check_owner(session_id, known[1], owner)
         await self._turnstile.enter(session_id, wait)
         try:
-            taken = await self._write(
-                partial(
-                    sql.acquire,
-                    session_id=session_id,
-                    owner=owner,
-                    events=tuple(events),
-                    window=window,
-                    now=self._now(),
-                )
-            )
-            self._held[session_id] = taken
+            lease = await self._take(session_id, owner, tuple(events), window)
         finally:
             if session_id not in self._held:
-                self._known.pop(session_id, None)  # it may be another one's by now
+                self._forget(session_id)  # it may be another one's by now
                 self._turnstile.leave(session_id)
-        key, lease = taken
-        self._remember(session_id, (key, owner))
         return lease
 
     async def append(self, lease: Lease, events: Sequence[Event]) -> tuple[Event, ...]:
@@ -114,13 +105,21 @@ class SQLiteSessionStore:
             raise lease_lost(lease)
         if not events:
             return ()
-        written = await self._write(
-            partial(sql.append, key=held[0], lease=lease, events=tuple(events), now=self._now())
-        )
-        lease.head = max(lease.head, written[-1].id)
-        return written
+        done = False
+        try:
+            written = await self._write(
+                partial(sql.append, key=held[0], lease=lease, events=tuple(events), now=self._now())
+            )
+            done = True
+        finally:
+            if not done:
+                self._tails.drop(held[0])
+        head = written.events[-1].id
+        self._tails.extend(held[0], written.events[0].id, written.seen, head)
+        lease.head = max(lease.head, head)
+        return written.events
 
-    async def release(self, lease: Lease) -> None:
+    def release(self, lease: Lease) -> None:
         """See ``SessionStore``."""
         held = self._held.get(lease.session_id)
         if held is not None and held[1] is lease:
@@ -161,7 +160,7 @@ class SQLiteSessionStore:
     async def delete(self, session_id: str) -> None:
         """See ``SessionStore``."""
         await self._write(partial(sql.delete, session_id=session_id))
-        self._known.pop(session_id, None)
+        self._forget(session_id)
 
     async def unannounced(self, limit: int = 100) -> Sequence[TurnRecord]:
         """See ``SessionStore``."""
@@ -171,6 +170,36 @@ class SQLiteSessionStore:
     async def announced(self, turn_id: str) -> None:
         """See ``SessionStore``; without I/O."""
         self._announced.append(turn_id)
+
+    async def _take(
+        self, session_id: str, owner: Owner, events: Sequence[Event], window: int
+    ) -> Lease:
+        known = self._known.get(session_id)
+        tail = None if known is None else self._tails.find(known[0], window)
+        wanted = sql.Wanted(window) if tail is None else sql.Wanted(window, tail.key, tail.head)
+        now = self._now()
+        taken = await self._write(
+            partial(
+                sql.acquire,
+                session_id=session_id,
+                owner=owner,
+                events=events,
+                wanted=wanted,
+                now=now,
+            )
+        )
+        key, lease, opening = taken.key, taken.lease, taken.written
+        head = lease.head - len(opening.events)
+        if taken.history is not None:
+            tail = Tail(key, head, taken.reach, taken.history)
+            self._tails.keep(tail)
+        if window > 0 and tail is not None:
+            # Still of the head that the transaction found: who wrote later has lost its lease.
+            lease.history = tail.transcript.window(window)
+        self._tails.extend(key, head + 1, opening.seen, lease.head)
+        self._remember(session_id, (key, owner))
+        self._held[session_id] = (key, lease)
+        return lease
 
     async def _write(self, job: Job[T]) -> T:
         """Return what ``job`` returns, with the announcements that wait written before it."""
@@ -198,7 +227,7 @@ class SQLiteSessionStore:
     async def _look_up(self, session_id: str) -> tuple[int, Owner] | None:
         known = await self._database.read(partial(sql.find, session_id=session_id))
         if known is None:
-            self._known.pop(session_id, None)
+            self._forget(session_id)
         else:
             self._remember(session_id, known)
         return known
@@ -208,6 +237,11 @@ class SQLiteSessionStore:
         if known is not None:
             self._remember(session_id, known)
         return known
+
+    def _forget(self, session_id: str) -> None:
+        known = self._known.pop(session_id, None)
+        if known is not None:
+            self._tails.drop(known[0])
 
     def _remember(self, session_id: str, known: tuple[int, Owner]) -> None:
         self._known.pop(session_id, None)

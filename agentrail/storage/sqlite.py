@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 from typing import Final, Literal, TypeVar
 
 import anyio
@@ -179,9 +180,12 @@ class Database:
     def _commit(self, batch: Sequence[_Ticket]) -> None:
         try:
             with _transaction(self._writer, "BEGIN IMMEDIATE"):
-                for ticket in batch:
-                    self._run(ticket)
-        except sqlite3.Error as error:
+                if len(batch) == 1:
+                    batch[0].job(self._writer)
+                else:
+                    for ticket in batch:
+                        self._run(ticket)
+        except _FAILURES as error:
             for ticket in batch:
                 ticket.error = self._explained(error)
         else:
@@ -223,8 +227,9 @@ class Database:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.touch(mode=0o600)  # what users say is nobody else's business
-            writer = self._connect("PRAGMA journal_mode = WAL")
+            writer = self._connect("PRAGMA foreign_keys = 1")
             with _closing_on_error(writer):
+                _use_wal(writer)
                 writer.execute(f"PRAGMA synchronous = {self._synchronous}")
                 self._migrate(writer)
         except (OSError, sqlite3.Error) as error:
@@ -237,7 +242,6 @@ class Database:
             self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         with _closing_on_error(connection):
-            connection.execute("PRAGMA foreign_keys = 1")
             connection.execute(pragma)
         return connection
 
@@ -298,6 +302,20 @@ def _closing_on_error(connection: sqlite3.Connection) -> Generator[None]:
     finally:
         if not done:
             connection.close()
+
+
+def _use_wal(writer: sqlite3.Connection) -> None:
+    """Switch the file to WAL; only here SQLite does not wait for others by itself."""
+    tries = int(BUSY_SECONDS / 0.02)
+    for left in reversed(range(tries)):
+        try:
+            writer.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if left == 0 or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            sleep(0.02)
+        else:
+            return
 
 
 def _statements(script: str) -> Iterator[str]:

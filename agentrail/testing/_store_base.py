@@ -43,7 +43,7 @@ def whole_turn(turn_id: str, text: str = "hi", answer: str = "hello") -> list[Ev
 
 async def keep(store: SessionStore, session_id: str, *events: Event, owner: Owner = OWNER) -> None:
     """Append events to a session that nobody holds."""
-    await store.release(await store.acquire(session_id, owner, events=events))
+    store.release(await store.acquire(session_id, owner, events=events))
 
 
 class StoreContract:
@@ -70,12 +70,12 @@ class StoreContract:
         assert store is not None
         opened: list[SessionStore] = []
 
-        async def open_again() -> SessionStore:
+        async def _open_again() -> SessionStore:
             store = make()
             await store.start()
             opened.append(store)
             return store
 
-        yield open_again
+        yield _open_again
         for other in opened:
             await other.stop()

@@ -31,13 +31,13 @@ class StoreLogContract(StoreContract):
         """Across leases too, and read in that order."""
         lease = await store.acquire("s", OWNER, events=[said("a"), said("b")])
         first = [*lease.opening, *await store.append(lease, [said("c")])]
-        await store.release(lease)
+        store.release(lease)
         lease = await store.acquire("s", OWNER, events=[said("d")])
         rest = [*lease.opening, *await store.append(lease, whole_turn("t"))]
 
         assert [event.id for event in first] == [1, 2, 3]
         assert [event.id for event in rest] == [4, 5, 6, 7, 8]
-        assert lease.head == 8
+        assert lease.head == rest[-1].id
         assert list(await store.read("s")) == [*first, *rest]
 
     async def test_events_come_back_as_they_were(self, store: SessionStore) -> None:
@@ -62,8 +62,8 @@ class StoreLogContract(StoreContract):
             await store.append(lease, [said("b"), cast("Event", object())])
 
         assert [event.id for event in await store.read("s")] == [1]
-        (event,) = await store.append(lease, [said("c")])
-        assert event.id == lease.head == 2
+        written = await store.append(lease, [said("c")])
+        assert [event.id for event in written] == [lease.head] == [2]
 
     async def test_a_failing_acquire_writes_nothing_and_holds_nothing(
         self, store: SessionStore
@@ -155,7 +155,8 @@ class StoreLogContract(StoreContract):
         assert (message, delta) == written
         assert isinstance(message, MessageRecorded)
         assert message.message.text.replace("\ud83d", "\ufffd") == "a \ufffd b"
-        assert len(await store.window("s", 1000)) == 2
+        assert [entry.seq for entry in await store.messages("s")] == [2, 1]
+        assert await store.window("s", 1000) != ()
 
     async def test_a_megabyte_is_kept(self, store: SessionStore) -> None:
         """In one message."""
@@ -169,16 +170,16 @@ class StoreLogContract(StoreContract):
     async def test_many_sessions_are_written_at_the_same_time(self, store: SessionStore) -> None:
         """Each log on its own is whole."""
 
-        async def write(name: str) -> None:
+        async def _write(name: str) -> None:
             lease = await store.acquire(name, OWNER, events=[said(name)])
             for number in range(5):
                 await store.append(lease, [said(f"{name}.{number}"), MessageDelta(text=name)])
-            await store.release(lease)
+            store.release(lease)
 
         names = [f"s{number}" for number in range(20)]
         async with anyio.create_task_group() as group:
             for name in names:
-                group.start_soon(write, name)
+                group.start_soon(_write, name)
 
         for name in names:
             events = await store.read(name)
@@ -190,18 +191,18 @@ class StoreLogContract(StoreContract):
         """Their events do not mix within one append."""
         lease = await store.acquire("s", OWNER)
 
-        async def write(name: str) -> None:
+        async def _write(name: str) -> None:
             for _ in range(5):
                 pair = await store.append(lease, [said(name), said(name)])
                 assert pair[1].id == pair[0].id + 1
 
         async with anyio.create_task_group() as group:
             for number in range(5):
-                group.start_soon(write, f"{number}")
+                group.start_soon(_write, f"{number}")
 
         events = await store.read("s")
         assert [event.id for event in events] == list(range(1, 51))
-        assert lease.head == 50
+        assert lease.head == events[-1].id
         texts = [e.message.text for e in events if isinstance(e, MessageRecorded)]
         assert texts[::2] == texts[1::2]
 
@@ -210,14 +211,14 @@ class StoreLogContract(StoreContract):
         lease = await store.acquire("s", OWNER)
         returned: list[int] = []
 
-        async def write(name: str) -> None:
+        async def _write(name: str) -> None:
             await store.append(lease, [said(name), said(name)])
             returned.append(int(name))
 
         for round_number in range(10):
             async with anyio.create_task_group() as group:
                 for number in range(4):
-                    group.start_soon(write, f"{4 * round_number + number}")
+                    group.start_soon(_write, f"{4 * round_number + number}")
                 if round_number % 2:
                     await anyio.lowlevel.checkpoint()
                 group.cancel_scope.cancel()

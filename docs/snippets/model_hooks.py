@@ -80,7 +80,7 @@ async def main() -> None:
         )
     )
     async with app.host as host:
-        assert (await host.chat(ChatRequest("hi"))).message == "Hello! (a model wrote this)"
+        assert (await host.chat(ChatRequest("hi"))).message == "Hello. (a model wrote this)"
         async with host.stream(ChatRequest("hi")) as events:
             texts = [getattr(event, "text", "") async for event in events]
         assert "".join(texts) == "Hello."

@@ -43,7 +43,7 @@ class Block:
 def blocks(page: Path, language: str = "") -> Iterator[Block]:
     """Yields a page's fenced blocks, of one language if asked."""
     text = page.read_text(encoding="utf-8")
-    pieces = re.split(r"^```", text, flags=re.M)
+    pieces = re.split(r"^```", text, flags=re.MULTILINE)
     line = 1
     for number, piece in enumerate(pieces):
         if number % 2:
@@ -91,14 +91,12 @@ def tables(page: str) -> list[list[dict[str, str]]]:
 
 def rows(page: str, column: str) -> dict[str, dict[str, str]]:
     """Returns the rows of all tables with that column, by what stands in it, without backticks."""
-    return {
-        row[column].strip("`"): row for table in tables(page) for row in table if column in row
-    }
+    return {row[column].strip("`"): row for table in tables(page) for row in table if column in row}
 
 
 def fill(page: Path) -> None:
     """Writes the snippets into a page."""
-    pieces = re.split(r"^```", page.read_text(encoding="utf-8"), flags=re.M)
+    pieces = re.split(r"^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     for number, block in enumerate(blocks(page)):
         if block.language == "python":
             pieces[2 * number + 1] = f"python\n{block.wanted}"

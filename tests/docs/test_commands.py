@@ -5,7 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,11 +40,10 @@ def run(command: str, cwd: Path) -> str:
 
 
 @contextmanager
-def served(cwd: Path, *arguments: str) -> Iterator[str]:
+def served(cwd: Path, *arguments: str) -> Generator[str]:
     """Serves the application of a directory, at the address that it yields."""
     process = subprocess.Popen(
-        [sys.executable, "-c", "from agentrail.cli import main; main()", "serve", *arguments]
-        + ["--port", "0"],
+        [BIN / "agentrail", "serve", *arguments, "--port", "0"],
         cwd=cwd,
         env=environment(),
         stderr=subprocess.PIPE,
@@ -56,7 +55,7 @@ def served(cwd: Path, *arguments: str) -> Iterator[str]:
         said: list[str] = []
         for line in process.stderr:
             said.append(line)
-            if found := re.search(r"running on (http://[\d.:]+)", line):
+            if found := re.search(r"at (http://[\d.:]+)", line):
                 address = found[1]
                 break
         assert address, "".join(said)
@@ -68,7 +67,7 @@ def served(cwd: Path, *arguments: str) -> Iterator[str]:
 
 def session(text: str) -> list[tuple[str, str]]:
     """Returns a console block's commands, each with what it prints."""
-    pieces = re.split(r"^\$ (.*)\n", text, flags=re.M)[1:]
+    pieces = re.split(r"^\$ (.*)\n", text, flags=re.MULTILINE)[1:]
     return list(zip(pieces[::2], pieces[1::2], strict=True))
 
 
@@ -135,4 +134,4 @@ def test_the_readme_names_the_tests() -> None:
     assert "make check test" in commands(ROOT / "README.md")
     makefile = (ROOT / "Makefile").read_text("utf-8")
     for verb in ("serve", "check", "test"):
-        assert re.search(rf"^{verb}:", makefile, re.M)
+        assert re.search(rf"^{verb}:", makefile, re.MULTILINE)

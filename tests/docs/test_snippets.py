@@ -47,15 +47,13 @@ def names(source: str) -> Iterator[tuple[str, str]]:
             yield from ((alias.name, "") for alias in node.names if "agentrail" in alias.name)
 
 
-@pytest.mark.parametrize(
-    "path", [*SNIPPETS, *sorted(ROOT.glob("examples/*.py"))], ids=name_of
-)
+@pytest.mark.parametrize("path", [*SNIPPETS, *sorted(ROOT.glob("examples/*.py"))], ids=name_of)
 def test_only_public_names_are_imported(path: Path) -> None:
     for module, name in names(path.read_text(encoding="utf-8")):
         assert "._" not in module
         assert not name.startswith("_")
-        public: object = getattr(importlib.import_module(module), "__all__", None)
-        assert public is None or not name or name in list(public), f"{module}.{name}"
+        public: list[str] = getattr(importlib.import_module(module), "__all__", [])
+        assert not public or not name or name in public, f"{module}.{name}"
 
 
 @pytest.mark.parametrize("path", SNIPPETS, ids=name_of)
@@ -63,7 +61,16 @@ def test_a_snippet_runs(path: Path, tmp_path: Path) -> None:
     """Alone, with warnings as errors, and with nothing around it but an empty directory."""
     command = [sys.executable, "-W", "error", str(path)]
     if path.name.startswith("test_"):
-        command[3:] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", str(path)]
+        command[3:] = [
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:randomly",
+            str(path),
+        ]
 
     done = subprocess.run(
         command,

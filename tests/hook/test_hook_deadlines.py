@@ -4,14 +4,16 @@ import logging
 from collections.abc import Awaitable
 from contextlib import suppress
 from types import SimpleNamespace
+from typing import cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 from attrs import define, field
 from opentelemetry.trace import NoOpTracer
 
 from agentrail.errors import HookTimeout
-from agentrail.hook import Funnel, Hook, PluginFailure, Watchdog, compile_hooks
+from agentrail.hook import Funnel, Hook, Plugin, PluginFailure, Watchdog, compile_hooks
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +26,7 @@ def hooks(*functions: object, seconds: float = 0.03) -> tuple[Hook, ...]:
         )
         for number, function in enumerate(functions)
     ]
-    table, faults = compile_hooks(plugins)
+    table, faults = compile_hooks(cast("list[Plugin]", plugins))
     assert faults == ()
     return table["on_request_start"]
 
@@ -253,10 +255,11 @@ async def test_a_short_deadline_is_kept_while_the_watchdog_waits_for_a_longer_on
 async def test_a_guard_at_rest_has_no_deadline_and_one_dismissed_is_not_late() -> None:
     clock = HandClock()
     watchdog = Watchdog(clock)
+    guard = watchdog.guard()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watchdog.run)
-        with watchdog.guard() as guard:
+        with guard:
             guard.arm("it", 2)
             guard.rest()
             clock.time += 5
@@ -264,25 +267,25 @@ async def test_a_guard_at_rest_has_no_deadline_and_one_dismissed_is_not_late() -
             await anyio.wait_all_tasks_blocked()
             guard.dismiss()
             await anyio.Event().wait()
+        assert not guard.expired
         tasks.cancel_scope.cancel()
-
-    assert not guard.expired
 
 
 async def test_a_shielded_guard_keeps_cancellation_from_outside_out_and_its_own_deadline(
     funnel: Funnel,
 ) -> None:
     order: list[str] = []
+    guard = funnel.watchdog.guard(shield=True)
 
     with anyio.CancelScope() as scope:
         scope.cancel()
-        with funnel.watchdog.guard(shield=True) as guard:
+        with guard:
             guard.arm("it", 0.03)
             await anyio.wait_all_tasks_blocked()
             order.append("went on")
             await anyio.Event().wait()
         order.append("late")
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         order.append("not cancelled")
 
     assert guard.expired

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -30,6 +31,10 @@ async def provide(_context: RequestContext, _messages: Sequence[Message]) -> Seq
     return ()
 
 
+def plugin(name: str, **members: object) -> Plugin:
+    return cast("Plugin", SimpleNamespace(name=name, **members))
+
+
 def compiled(*plugins: Plugin) -> HookTable:
     table, faults = compile_hooks(plugins)
     assert faults == ()
@@ -37,7 +42,7 @@ def compiled(*plugins: Plugin) -> HookTable:
 
 
 def test_hooks_stand_in_the_order_of_registration() -> None:
-    plugins = [SimpleNamespace(name=name, on_request_start=ignore) for name in ("c", "a", "b")]
+    plugins = [plugin(name, on_request_start=ignore) for name in ("c", "a", "b")]
 
     table = compiled(*plugins)
 
@@ -46,10 +51,10 @@ def test_hooks_stand_in_the_order_of_registration() -> None:
 
 def test_a_higher_priority_stands_first_and_none_counts_as_zero() -> None:
     plugins = [
-        SimpleNamespace(name="low", priority=-1, on_request_start=ignore),
-        SimpleNamespace(name="plain", on_request_start=ignore),
-        SimpleNamespace(name="high", priority=0.5, on_request_start=ignore),
-        SimpleNamespace(name="zero", priority=0, on_request_start=ignore),
+        plugin("low", priority=-1, on_request_start=ignore),
+        plugin("plain", on_request_start=ignore),
+        plugin("high", priority=0.5, on_request_start=ignore),
+        plugin("zero", priority=0, on_request_start=ignore),
     ]
 
     table = compiled(*plugins)
@@ -63,15 +68,15 @@ def test_plugins_are_sorted_by_priority_and_stay_as_registered_within_one(
     priorities: list[int],
 ) -> None:
     plugins = [
-        SimpleNamespace(name=f"p{number}", priority=priority, number=number)
+        plugin(f"p{number}", priority=priority, number=number)
         for number, priority in enumerate(priorities)
     ]
 
     ordered = in_order(plugins)
 
     assert sorted(map(id, ordered)) == sorted(map(id, plugins))
-    for earlier, later in pairwise(ordered):
-        assert (-earlier.priority, earlier.number) < (-later.priority, later.number)
+    keys = [(-vars(each)["priority"], vars(each)["number"]) for each in ordered]
+    assert all(earlier < later for earlier, later in pairwise(keys))
 
 
 @given(st.lists(st.tuples(st.integers(-2, 2), st.sets(st.sampled_from(["start", "stop"])))))
@@ -79,7 +84,7 @@ def test_each_hook_stands_in_plugin_order_whoever_else_has_it(
     plugins: list[tuple[int, set[str]]],
 ) -> None:
     made = [
-        SimpleNamespace(name=f"p{number}", priority=priority, **dict.fromkeys(members, list[str]))
+        plugin(f"p{number}", priority=priority, **dict.fromkeys(members, list[str]))
         for number, (priority, members) in enumerate(plugins)
     ]
 
@@ -94,17 +99,19 @@ def test_tools_stand_in_plugin_order_each_with_its_plugin() -> None:
     first, second, third = (SimpleNamespace(spec=None, call=ignore, label=label) for label in "abc")
 
     table = compiled(
-        SimpleNamespace(name="late", priority=-1, tools=(first,)),
-        SimpleNamespace(name="early", tools=[second, third]),
+        plugin("late", priority=-1, tools=(first,)),
+        plugin("early", tools=[second, third]),
     )
 
     assert table.tools == (("early", second), ("early", third), ("late", first))
 
 
 def test_context_providers_of_one_plugin_keep_their_order() -> None:
-    several = [provide, lambda _context, _messages: (), provide]
+    def provide_nothing(_context: object, _messages: object) -> None: ...
 
-    table = compiled(SimpleNamespace(name="p", context_providers=several))
+    several = [provide, provide_nothing, provide]
+
+    table = compiled(plugin("p", context_providers=several))
 
     assert [hook.call for hook in table["context_providers"]] == several
 
@@ -114,11 +121,11 @@ def test_the_providers_of_a_profile_stand_before_those_of_plugins() -> None:
 
     assert faults == ()
     assert [str(hook) for hook in own] == ["profile:editor.context_providers"]
-    assert own[0].position < compiled(SimpleNamespace(name="p", stop=list[str]))["stop"][0].position
+    assert own[0].position < compiled(plugin("p", stop=list[str]))["stop"][0].position
 
 
 def test_a_hook_that_nobody_has_is_an_empty_tuple() -> None:
-    table = compiled(SimpleNamespace(name="p", on_request_start=ignore, on_request_end=None))
+    table = compiled(plugin("p", on_request_start=ignore, on_request_end=None))
 
     assert {name: table[name] for name in HOOKS if name != "on_request_start"} == {
         name: () for name in HOOKS if name != "on_request_start"
@@ -127,8 +134,8 @@ def test_a_hook_that_nobody_has_is_an_empty_tuple() -> None:
 
 def test_a_hook_carries_what_its_plugin_says_of_it() -> None:
     table = compiled(
-        SimpleNamespace(
-            name="p",
+        plugin(
+            "p",
             version="1.2",
             critical=True,
             deadlines={"on_request_start": 7},
@@ -161,6 +168,6 @@ def test_a_hook_carries_what_its_plugin_says_of_it() -> None:
     ],
 )
 def test_async_hooks_are_known_beforehand(function: object, is_async: object) -> None:
-    (hook,) = compiled(SimpleNamespace(name="p", on_request_start=function))["on_request_start"]
+    (hook,) = compiled(plugin("p", on_request_start=function))["on_request_start"]
 
     assert hook.is_async is is_async

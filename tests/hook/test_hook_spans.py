@@ -3,15 +3,17 @@
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Span, StatusCode, Tracer, get_current_span
 
-from agentrail.hook import Funnel, Hook, compile_hooks, span
+from agentrail.hook import Funnel, Hook, Plugin, compile_hooks, span
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +41,7 @@ def hooks(*functions: object, **members: object) -> tuple[Hook, ...]:
         SimpleNamespace(name=f"p{number}", on_request_start=function, **members)
         for number, function in enumerate(functions)
     ]
-    table, faults = compile_hooks(plugins)
+    table, faults = compile_hooks(cast("list[Plugin]", plugins))
     assert faults == ()
     return table["on_request_start"]
 
@@ -47,8 +49,12 @@ def hooks(*functions: object, **members: object) -> tuple[Hook, ...]:
 def ignore(_context: object) -> None: ...
 
 
+def answer(_context: object) -> str:
+    return "answer"
+
+
 async def ignore_later(_context: object) -> None:
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
 
 
 def parent_of(child: ReadableSpan) -> int | None:
@@ -104,9 +110,9 @@ async def test_gathered_hooks_make_a_span_each(
 async def test_hooks_that_are_not_asked_make_no_span(
     traced: Funnel, exporter: InMemorySpanExporter
 ) -> None:
-    answer = await traced.first(hooks(lambda _context: "answer", ignore), str, "context")
+    found = await traced.first(hooks(answer, ignore), str, "context")
 
-    assert answer is not None
+    assert found is not None
     assert len(exporter.get_finished_spans()) == 1
 
 
@@ -114,7 +120,7 @@ async def test_a_hook_that_fails_is_an_error_in_its_span(
     traced: Funnel, exporter: InMemorySpanExporter
 ) -> None:
     async def fail(_context: object) -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         message = "lost"
         raise OSError(message)
 
@@ -160,9 +166,9 @@ async def test_spans_nest_as_the_calls_do(
     traced: Funnel, tracer: Tracer, exporter: InMemorySpanExporter
 ) -> None:
     async def work(_context: object) -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         with tracer.start_as_current_span("inside"):
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
     with tracer.start_as_current_span("turn") as turn:
         await traced.observe(hooks(work, ignore), "context")
@@ -188,8 +194,11 @@ async def test_without_a_tracer_no_span_is_made(
 ) -> None:
     seen: list[Span] = []
 
+    def look(_context: object) -> None:
+        seen.append(get_current_span())
+
     with tracer.start_as_current_span("turn") as turn:
-        await funnel.observe(hooks(lambda _context: seen.append(get_current_span())), "context")
+        await funnel.observe(hooks(look), "context")
 
     assert seen == [turn]
     assert [made.name for made in exporter.get_finished_spans()] == ["turn"]

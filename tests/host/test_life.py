@@ -1,5 +1,6 @@
 """The host's life: start, stop, what fails in between, and what a crash leaves behind."""
 
+import sqlite3
 from pathlib import Path
 
 import anyio
@@ -8,6 +9,8 @@ import pytest
 from agentrail import (
     AppConfig,
     ChatRequest,
+    ChatResponse,
+    Message,
     Principal,
     Profile,
     RequestContext,
@@ -133,6 +136,43 @@ async def test_stopping_waits_for_turns_under_way(make_host: MakeHost) -> None:
     assert answers == ["in time"]
 
 
+async def test_stopping_ends_a_turn_that_takes_too_long_and_leaves_its_session_whole(
+    make_host: MakeHost,
+) -> None:
+    asked = anyio.Event()
+    failures: list[HostNotRunning] = []
+
+    async def hang(_request: object) -> str:
+        asked.set()
+        await anyio.sleep_forever()
+        return ""
+
+    host = make_host(hang, stop_grace=0.02)
+    started, stop = anyio.Event(), anyio.Event()
+
+    async def serve() -> None:
+        async with host:
+            started.set()
+            await stop.wait()
+
+    async def ask() -> None:
+        try:
+            await host.chat(ChatRequest("hi", session_id="s"))
+        except HostNotRunning as error:
+            failures.append(error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve)
+        await started.wait()
+        group.start_soon(ask)
+        await asked.wait()
+        stop.set()
+    assert "ask again" in str(failures[0])
+    async with host:
+        rows = await host.messages(Principal(), "s")
+    assert [row.message.text for row in rows] == ["hi"]
+
+
 async def test_background_tasks_are_the_plugins_and_end_with_it(make_host: MakeHost) -> None:
     log: list[str] = []
     started = anyio.Event()
@@ -156,8 +196,6 @@ async def test_background_tasks_are_the_plugins_and_end_with_it(make_host: MakeH
 
 
 async def test_a_plugin_may_ask_a_model_and_stream_it(make_host: MakeHost) -> None:
-    from agentrail import ChatResponse, Message
-
     async def intercept(request: ChatRequest, context: RequestContext) -> ChatResponse | None:
         question = [Message.user("say something")]
         if request.message == "/ask":
@@ -205,8 +243,6 @@ async def test_a_turn_that_was_committed_and_not_announced_is_announced_at_the_n
 
 def with_announcement(path: Path, turn: str) -> None:
     """Puts a turn back on the list of those to be announced."""
-    import sqlite3
-
     with sqlite3.connect(path) as db:
         names = [row[1] for row in db.execute("pragma table_info(announcement)")]
         db.execute(f"insert into announcement ({names[0]}) values (?)", [turn])  # noqa: S608

@@ -1,6 +1,7 @@
 """Hooks and middleware around model calls and tool calls."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -21,11 +22,12 @@ from agentrail import (
     ToolCall,
     ToolRequest,
     ToolResult,
+    Usage,
     define_plugin,
     tool,
 )
 from agentrail.errors import ModelUnavailable, RequestRefused
-from agentrail.hook import Call
+from agentrail.hook import AfterResponse, BeforeRequest, Call
 from agentrail.host import AgentHost
 from agentrail.model.scripted import call_tools
 from tests.host.conftest import MakeHost
@@ -52,7 +54,7 @@ async def run(host: AgentHost, text: str, kind: str) -> tuple[str, str]:
 async def test_before_request_is_a_pipeline_and_may_answer_instead(
     make_host: MakeHost, kind: str
 ) -> None:
-    def add(text: str):  # noqa: ANN202
+    def add(text: str) -> BeforeRequest:
         def before(request: ModelRequest, _context: RequestContext) -> ModelRequest:
             return replace(request, messages=(*request.messages, Message.system(text)))
 
@@ -76,14 +78,29 @@ async def test_before_request_is_a_pipeline_and_may_answer_instead(
     assert len(model.requests) == 1
 
 
-async def test_on_chunk_changes_and_withholds_pieces(make_host: MakeHost) -> None:
+@both_doors
+async def test_on_chunk_changes_and_withholds_pieces_for_the_reader_and_for_the_history(
+    make_host: MakeHost, kind: str
+) -> None:
     def shout(chunk: Delta, _context: RequestContext) -> Delta | None:
         return None if "secret" in chunk.text else Delta(text=chunk.text.upper())
 
-    plugin = define_plugin("shout", on_chunk=shout)
-    async with make_host(["one ", "secret ", "two"], plugins=[plugin]) as host:
-        _, shown = await run(host, "hi", "stream")
-    assert shown == "ONE TWO"
+    at_once = ModelReply(message=Message.assistant("at once"))
+    model = ScriptedModel([["one ", "secret ", "two"], ["all secret"], "fine"])
+    plugins = [
+        define_plugin(
+            "cache",
+            before_request=lambda request, _context: (
+                at_once if request.messages[-1].text == "cached" else None
+            ),
+        ),
+        define_plugin("shout", on_chunk=shout),
+    ]
+    async with make_host(plugins=plugins, providers=[model]) as host:
+        assert await run(host, "hi", kind) == ("ONE TWO", "ONE TWO")
+        assert await run(host, "hi", kind) == ("", "")
+        assert await run(host, "cached", kind) == ("at once", "at once")
+        assert await run(host, "hi", kind) == ("FINE", "FINE")
 
 
 async def test_after_response_runs_in_reverse_and_cannot_change_what_was_read(
@@ -91,7 +108,7 @@ async def test_after_response_runs_in_reverse_and_cannot_change_what_was_read(
 ) -> None:
     failures: list[PluginFailure] = []
 
-    def sign(name: str):  # noqa: ANN202
+    def sign(name: str) -> AfterResponse:
         def after(reply: ModelReply, _context: RequestContext) -> ModelReply:
             return replace(reply, message=Message.assistant(f"{reply.message.text} {name}"))
 
@@ -127,11 +144,20 @@ async def test_a_critical_plugin_that_fails_at_the_model_refuses_the_request(
     lax = define_plugin("lax", before_request=fail, after_response=fail, on_chunk=fail)
     async with make_host(plugins=[lax]) as host:
         assert await run(host, "hi", kind) == ("fine", "fine")
-    strict = define_plugin("strict", critical=True, before_request=fail)
-    async with make_host(plugins=[strict]) as host:
-        with pytest.raises(AgentrailError, match=r"request_refused|strict") as caught:
-            await run(host, "hi", kind)
-    assert kind == "stream" or isinstance(caught.value, RequestRefused)
+
+    def wrong(*_: object) -> Any:  # noqa: ANN401 - what an untyped plugin may do
+        return "text"
+
+    for strict in (
+        define_plugin("strict", critical=True, before_request=fail),
+        define_plugin("strict", critical=True, before_request=wrong),
+        define_plugin("strict", critical=True, on_chunk=wrong),
+        define_plugin("strict", critical=True, after_response=wrong),
+    ):
+        async with make_host(plugins=[strict]) as host:
+            with pytest.raises(AgentrailError, match=r"request_refused|strict") as caught:
+                await run(host, "hi", kind)
+        assert kind == "stream" or isinstance(caught.value, RequestRefused)
 
 
 async def test_middleware_wraps_model_and_tool_calls_inside_the_plugins_hooks(
@@ -259,8 +285,6 @@ async def test_a_call_that_the_token_limit_cut_off_is_not_executed(make_host: Ma
 
 
 async def test_usage_is_the_sum_of_all_steps(make_host: MakeHost) -> None:
-    from agentrail import Usage
-
     @tool
     def ping() -> str:
         """Answer."""

@@ -206,9 +206,12 @@ async def test_tool_events_tell_the_call_and_its_result(make_host: MakeHost) -> 
         return a + b
 
     model = ScriptedModel([call_tools(("add", {"a": 1, "b": 2}), text="let me see"), "three"])
-    async with make_host(providers=[model], plugins=[define_plugin("t", tools=[add])]) as host:
-        async with host.stream(ChatRequest("1 + 2?", session_id="s")) as stream:
-            events = [event async for event in stream]
+    plugin = define_plugin("t", tools=[add])
+    async with (
+        make_host(providers=[model], plugins=[plugin]) as host,
+        host.stream(ChatRequest("1 + 2?", session_id="s")) as stream,
+    ):
+        events = [event async for event in stream]
     assert [event.type for event in events if event.type.startswith(("tool", "step"))] == [
         "step.start",
         "tool.start",
@@ -236,15 +239,17 @@ async def test_a_slow_reader_holds_the_run_back(make_host: MakeHost) -> None:
         return "x" * 100
 
     profile = Profile(id="assistant", model="scripted:test", limits=Limits(steps=500))
-    async with make_host(
-        *calls, "end", profiles=[profile], plugins=[define_plugin("t", tools=[noop])]
-    ) as host:
-        async with host.stream(ChatRequest("hi", session_id="s")) as stream:
-            while not stream._batches.statistics().tasks_waiting_send:
-                await anyio.lowlevel.checkpoint()
-            assert 0 < len(produced) < 100
-            async for _ in stream:
-                pass
+    async with (
+        make_host(
+            *calls, "end", profiles=[profile], plugins=[define_plugin("t", tools=[noop])]
+        ) as host,
+        host.stream(ChatRequest("hi", session_id="s")) as stream,
+    ):
+        while not stream._batches.statistics().tasks_waiting_send:
+            await anyio.lowlevel.checkpoint()
+        assert 0 < len(produced) < 100
+        async for _ in stream:
+            pass
     assert len(produced) == 400
 
 

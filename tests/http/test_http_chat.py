@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import anyio
 import httpx
 import pytest
+from anyio.lowlevel import checkpoint
 from anyio.streams.buffered import BufferedByteReceiveStream
 from starlette.requests import Request
 from starlette.responses import Response
@@ -140,7 +141,7 @@ async def test_an_interceptor_answers_a_stream_with_its_status_and_headers(
 async def test_an_interceptor_may_stream_its_answer(served: Serve) -> None:
     async def pieces() -> AsyncIterator[str]:
         for piece in ("Let ", "me ", "see."):
-            await anyio.sleep(0)
+            await checkpoint()
             yield piece
 
     def answer(_request: ChatRequest, _context: RequestContext) -> ChatResponse:

@@ -27,7 +27,10 @@ Json = dict[str, Any]
 
 
 def app_of(
-    model: ModelProvider | None = None, *, prompt: Prompt = "Be kind.", **config: Any
+    model: ModelProvider | None = None,
+    *,
+    prompt: Prompt = "Be kind.",
+    **config: Any,  # noqa: ANN401 (see AppConfig)
 ) -> AgentApp:
     """An application of one agent, whose sessions are in memory unless ``config`` says."""
     model = model or ScriptedModel.repeat("Hello there, how are you today?")

@@ -234,6 +234,21 @@ async def test_an_upstream_that_falls_silent_is_unavailable() -> None:
     assert (type(caught), caught.retryable) == (ModelUnavailable, True)
 
 
+async def test_a_connection_that_was_closed_meanwhile_is_replaced() -> None:
+    async with wire.running(wire.says("a"), wire.hangs_up, wire.says("b")) as upstream:
+        provider = OpenAICompatible("test", upstream.base_url, KEY)
+        await provider.start()
+        replies = [await provider.complete(REQUEST) for _ in range(2)]
+        await provider.stop()
+
+    assert [reply.message.text for reply in replies] == ["a", "b"]
+    assert (upstream.connections, len(upstream.requests)) == (2, 3)
+
+
+async def test_an_upstream_that_hangs_up_twice_is_unavailable() -> None:
+    assert type(await failure(wire.hangs_up, wire.hangs_up)) is ModelUnavailable
+
+
 async def test_an_upstream_that_is_not_there_is_unavailable() -> None:
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = wire.port_of(listener)

@@ -162,6 +162,11 @@ def waits(*chunks: Json, head: bytes = HEAD) -> Answer:
     return answer
 
 
+async def hangs_up(_upstream: Upstream, stream: SocketStream) -> None:
+    """Close the connection instead of an answer."""
+    await stream.aclose()
+
+
 async def says_nothing(upstream: Upstream, stream: SocketStream) -> None:
     """Answer with nothing at all until the client closes the connection."""
     await waits(head=b"")(upstream, stream)

@@ -3,6 +3,7 @@
 import logging
 
 import anyio
+import anyio.lowlevel
 import pytest
 from attrs import define, field
 
@@ -93,7 +94,7 @@ async def test_a_background_task_that_fails_is_logged_and_harms_nobody(
     released, done = anyio.Event(), anyio.Event()
 
     async def fail() -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         message = "the disk is gone"
         raise OSError(message)
 
@@ -134,9 +135,11 @@ async def test_a_plugin_that_is_unknown_or_does_not_run_has_no_background_tasks(
         lives.background("known", hang)
     async with anyio.create_task_group() as host:
         await lives.start(host)
-        with pytest.raises(HostNotRunning, match="'unknown' does not run"):
-            lives.background("unknown", hang)
-        await lives.stop()
+        try:
+            with pytest.raises(HostNotRunning, match="'unknown' does not run"):
+                lives.background("unknown", hang)
+        finally:
+            await lives.stop()
     with pytest.raises(HostNotRunning, match="'known' does not run"):
         lives.background("known", hang)
 

@@ -1,20 +1,35 @@
 """How plugins start and stop."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
+from typing import cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.abc import TaskGroup
 from attrs import define, field
 
-from agentrail.errors import HookTimeout, PluginStartError
-from agentrail.hook import Funnel, Plugin, PluginFailure, compile_hooks
+from agentrail.errors import HookTimeout, HostNotRunning, PluginStartError
+from agentrail.hook import Funnel, Plugin, PluginFailure, Watchdog, compile_hooks
 from agentrail.plugin import Lives, define_plugin
 
 pytestmark = pytest.mark.anyio
+
+
+@define
+class HandClock:
+    """Goes on only when told to."""
+
+    time: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def now(self) -> float:
+        return self.time
 
 
 def lives_of(funnel: Funnel, *plugins: Plugin) -> Lives:
@@ -27,12 +42,11 @@ def diary(name: str, log: list[str], **members: object) -> Plugin:
     """Is a plugin that writes down when it is started and stopped."""
 
     async def write(what: str) -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         log.append(f"{what} {name}")
 
-    return SimpleNamespace(
-        **{"name": name, "start": partial(write, "start"), "stop": partial(write, "stop")} | members
-    )
+    written = {"name": name, "start": partial(write, "start"), "stop": partial(write, "stop")}
+    return cast("Plugin", SimpleNamespace(**written | members))
 
 
 async def hang() -> None:
@@ -40,7 +54,7 @@ async def hang() -> None:
 
 
 async def fail() -> None:
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     message = "the disk is gone"
     raise OSError(message)
 
@@ -54,11 +68,10 @@ async def test_plugins_start_in_order_and_stop_in_reverse(
     async with anyio.create_task_group() as host:
         lives = lives_of(funnel, *plugins)
         await lives.start(host)
-        started, log[:] = log[:], []
+        log.append("all run")
         await lives.stop()
 
-    assert started == ["start c", "start a", "start b"]
-    assert log == ["stop b", "stop a", "stop c"]
+    assert log == ["start c", "start a", "start b", "all run", "stop b", "stop a", "stop c"]
     assert failures == []
 
 
@@ -157,8 +170,8 @@ async def test_when_one_fails_to_start_those_before_it_are_stopped_and_those_aft
     async with anyio.create_task_group() as host:
         with pytest.raises(PluginStartError, match="'c' did not start: the disk is gone") as caught:
             await lives_of(funnel, *plugins).start(host)
+        assert isinstance(caught.value.__cause__, OSError)
 
-    assert isinstance(caught.value.__cause__, OSError)
     assert log == ["start a", "start b", "stop b", "stop a"]
 
 
@@ -182,8 +195,8 @@ async def test_a_start_that_hangs_is_cancelled_at_its_deadline_and_counts_as_fai
     async with anyio.create_task_group() as host:
         with pytest.raises(PluginStartError, match=r"'b' .* took longer than 0\.03 s") as caught:
             await lives_of(funnel, *plugins).start(host)
+        assert isinstance(caught.value.__cause__, HookTimeout)
 
-    assert isinstance(caught.value.__cause__, HookTimeout)
     assert log == ["start a", "cleaned up", "stop a"]
 
 
@@ -258,6 +271,25 @@ async def test_lives_may_be_started_again_after_a_failed_start(funnel: Funnel) -
     assert log == ["start a", "stop a"] * 2
 
 
+async def test_the_deadline_of_start_is_over_once_a_plugin_has_started() -> None:
+    log: list[str] = []
+    clock = HandClock()
+    watchdog = Watchdog(clock)
+
+    async with anyio.create_task_group() as host:
+        host.start_soon(watchdog.run)
+        lives = lives_of(Funnel(watchdog), diary("a", log, deadlines={"start": 1, "stop": 1}))
+        await lives.start(host)
+        clock.time += 60
+        watchdog.look_at(clock.time)
+        await anyio.wait_all_tasks_blocked()
+        log.append("a minute later")
+        await lives.stop()
+        host.cancel_scope.cancel()
+
+    assert log == ["start a", "a minute later", "stop a"]
+
+
 # --- a stop that fails --------------------------------------------------------------------------
 
 
@@ -315,6 +347,24 @@ async def test_a_stop_that_returns_after_its_deadline_is_reported_once(
     assert [type(failure.error) for failure in failures] == [HookTimeout]
 
 
+async def test_a_stop_that_makes_an_error_of_its_cancellation_is_reported_once_as_late(
+    funnel: Funnel, failures: list[PluginFailure]
+) -> None:
+    async def hang_and_fail() -> None:
+        try:
+            await hang()
+        finally:
+            message = "the disk is gone"
+            raise OSError(message)
+
+    async with anyio.create_task_group() as host:
+        lives = lives_of(funnel, define_plugin("a", stop=hang_and_fail, deadlines={"stop": 0.03}))
+        await lives.start(host)
+        await lives.stop()
+
+    assert [type(failure.error) for failure in failures] == [HookTimeout]
+
+
 async def test_a_failure_handler_may_wait_while_plugins_stop(funnel: Funnel) -> None:
     log: list[str] = []
 
@@ -366,10 +416,10 @@ async def test_plugins_stop_in_their_turn_when_the_hosts_group_is_cancelled(
         try:
             await hang()
         finally:
-            assert log == ["start a", "start b"]
+            log.append("the host stops")
             await lives.stop()
 
-    assert log[2:] == ["stop b", "stop a"]
+    assert log[2:] == ["the host stops", "stop b", "stop a"]
     assert failures == []
 
 
@@ -398,7 +448,7 @@ async def test_a_start_up_that_is_cancelled_stops_what_had_started(
 
         async def cancel_the_host() -> None:
             host.cancel_scope.cancel()
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             log.append("start b")
 
         plugins = [diary("a", log), diary("b", log, start=cancel_the_host), diary("c", log)]
@@ -417,7 +467,7 @@ class Grouped:
     """Opens a task group in ``start`` and closes it in ``stop``."""
 
     log: list[str]
-    work: Callable[[], Awaitable[None]]
+    work: Callable[[], Coroutine[object, object, None]]
     name: str = "grouped"
     tasks: TaskGroup = field(init=False)
 
@@ -497,5 +547,66 @@ async def test_a_task_that_crashes_in_a_plugins_group_harms_nobody_else_and_is_r
     ]
     (failure,) = failures
     assert (failure.plugin, failure.hook) == ("grouped", "stop")
-    assert isinstance(failure.error, ExceptionGroup)
-    assert [str(error) for error in failure.error.exceptions] == ["the disk is gone"]
+    assert "OSError('the disk is gone')" in repr(failure.error)  # in a group of its own
+
+
+async def test_a_plugin_whose_group_broke_down_has_no_background_tasks_any_more(
+    funnel: Funnel,
+) -> None:
+    reported = anyio.Event()
+
+    def tell(_failure: PluginFailure) -> None:
+        reported.set()
+
+    async with anyio.create_task_group() as host:
+        lives = lives_of(Funnel(funnel.watchdog, tell), Grouped([], fail))
+        await lives.start(host)
+        await reported.wait()
+        try:
+            with pytest.raises(HostNotRunning, match="'grouped' does not run"):
+                lives.background("grouped", hang)
+        finally:
+            await lives.stop()
+
+
+@pytest.mark.parametrize("when", ["start fails", "start hangs"])
+async def test_a_group_that_a_failed_start_left_open_harms_nobody_else(
+    funnel: Funnel, when: str
+) -> None:
+    log: list[str] = []
+
+    async def start() -> None:
+        await anyio.create_task_group().__aenter__()
+        await (fail() if when == "start fails" else hang())
+
+    plugins = [diary("a", log), diary("b", log, start=start, deadlines={"start": 0.03})]
+
+    async with anyio.create_task_group() as host:
+        with pytest.raises(PluginStartError, match="'b' did not start"):
+            await lives_of(funnel, *plugins).start(host)
+        await anyio.lowlevel.checkpoint()
+        log.append("the host goes on")
+
+    assert log == ["start a", "stop a", "the host goes on"]
+
+
+@pytest.mark.parametrize("how", [fail, hang, anyio.lowlevel.checkpoint])
+async def test_a_group_that_a_stop_left_open_harms_nobody_else_and_is_reported(
+    funnel: Funnel, failures: list[PluginFailure], how: Callable[[], Awaitable[None]]
+) -> None:
+    log: list[str] = []
+
+    async def start() -> None:
+        await anyio.create_task_group().__aenter__()
+
+    plugins = [diary("a", log), diary("b", log, start=start, stop=how, deadlines={"stop": 0.03})]
+
+    async with anyio.create_task_group() as host:
+        lives = lives_of(funnel, *plugins)
+        await lives.start(host)
+        await lives.stop()
+        await anyio.lowlevel.checkpoint()
+        log.append("the host goes on")
+
+    assert log == ["start a", "stop a", "the host goes on"]
+    assert {(failure.plugin, failure.hook) for failure in failures} == {("b", "stop")}

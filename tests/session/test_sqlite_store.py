@@ -112,7 +112,7 @@ async def test_a_row_that_cannot_be_read_is_left_out_reported_and_kept(
     store: SQLiteSessionStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     entries = [recorded(Message.user(name), "t") for name in "abcd"]
-    await store.release(await store.acquire("s", OWNER, events=entries))
+    store.release(await store.acquire("s", OWNER, events=entries))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("update event set body = 'garbage' where seq = 2")
         connection.execute("update event set body = 7 where seq = 3")
@@ -138,7 +138,7 @@ async def test_a_dead_turn_with_an_unreadable_row_is_closed_all_the_same(
     store: SQLiteSessionStore, path: Path
 ) -> None:
     events = [TurnStart(turn_id="t"), *[MessageDelta(turn_id="t", text=text) for text in "abc"]]
-    await store.release(await store.acquire("s", OWNER, events=events))
+    store.release(await store.acquire("s", OWNER, events=events))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("update event set body = x'ff' where seq = 3")
 
@@ -179,7 +179,7 @@ async def test_two_stores_take_a_session_from_each_other_and_lose_nothing(
             except LeaseLost:
                 pass
             finally:
-                await mine.release(lease)
+                mine.release(lease)
 
     async with anyio.create_task_group() as group:
         group.start_soon(write, store, "a")
@@ -200,7 +200,7 @@ async def test_two_stores_open_a_new_file_at_the_same_time(path: Path) -> None:
             group.start_soon(store.start)
 
     for number, store in enumerate(stores):
-        await store.release(await store.acquire(f"{number}", OWNER))
+        store.release(await store.acquire(f"{number}", OWNER))
     assert len(await stores[0].sessions("tenant", "user")) == 4
     for store in stores:
         await store.stop()
@@ -220,7 +220,7 @@ async def test_the_memory_of_owners_is_bounded(
 ) -> None:
     monkeypatch.setattr(sqlite_module, "REMEMBERED", 2)
     for name in "abc":
-        await store.release(await store.acquire(name, OWNER))
+        store.release(await store.acquire(name, OWNER))
         await store.find("a")
 
     assert list(store._known) == ["c", "a"]
@@ -232,7 +232,7 @@ async def test_a_session_made_anew_elsewhere_is_not_shown_to_its_old_owner(
 ) -> None:
     stranger = Owner("tenant", "stranger", "agent")
     lease = await store.acquire("s", OWNER, events=[recorded(Message.user("mine"))])
-    await store.release(lease)
+    store.release(lease)
     await other.delete("s")
     await other.acquire("s", stranger, events=[recorded(Message.user("secret"))])
 
@@ -249,12 +249,12 @@ async def test_a_session_made_anew_elsewhere_is_not_shown_to_its_old_owner(
 async def test_the_new_owner_gets_in_where_the_old_one_is_remembered(
     store: SQLiteSessionStore, other: SQLiteSessionStore
 ) -> None:
-    await store.release(await store.acquire("s", OWNER))
+    store.release(await store.acquire("s", OWNER))
     await other.delete("s")
     await other.acquire("s", Owner("tenant", "user", "another"))
 
     lease = await store.acquire("s", Owner("tenant", "user", "another"), wait=0)
-    await store.release(lease)
+    store.release(lease)
     with pytest.raises(AgentMismatch):
         await store.acquire("s", OWNER)
 
@@ -270,17 +270,17 @@ async def test_a_lost_lease_loses_no_announcement(
         await store.append(lease, [MessageDelta(text="x")])
 
     assert [turn.turn_id for turn in await other.unannounced()] == ["t"]
-    await store.release(await store.acquire("another", OWNER))
+    store.release(await store.acquire("another", OWNER))
     assert list(await other.unannounced()) == []
 
 
 async def test_a_window_is_read_from_the_tail_through_the_index(store: SQLiteSessionStore) -> None:
-    await store.release(await store.acquire("s", OWNER))
+    store.release(await store.acquire("s", OWNER))
 
     statements: list[str] = []
     store._database._writer.set_trace_callback(statements.append)
     await store.acquire("t", OWNER)
-    await store.release(await store.acquire("s", OWNER, window=100))
+    store.release(await store.acquire("s", OWNER, window=100))
 
     def plan(connection: sqlite3.Connection) -> list[str]:
         (select,) = [text for text in statements if "order by seq desc" in text]

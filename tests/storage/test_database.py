@@ -346,13 +346,14 @@ async def test_a_file_of_a_newer_release_is_refused(path: Path) -> None:
 
 
 async def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
-    path.parent.mkdir()
-    path.write_text("my diary, page 1: " * 100)
+    diary = "my diary, page 1: " * 100
+    await anyio.Path(path.parent).mkdir()
+    await anyio.Path(path).write_text(diary)
 
     with pytest.raises(StorageError, match="it is no SQLite database"):
         await Database(path, [TABLE]).start()
 
-    assert path.read_text() == "my diary, page 1: " * 100
+    assert await anyio.Path(path).read_text() == diary
 
 
 async def test_a_place_where_no_file_can_be_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""The HTTP server on trio."""
+
+import logging
+import socket
+from typing import Any, cast
+
+import anyio
+import hypercorn.trio
+from hypercorn.config import Config
+from starlette.types import Receive, Scope, Send
+
+from agentrail.host import AgentApp
+
+LAST_SECONDS = 2
+"""Seconds that connections have to close once their turns have ended."""
+
+
+async def serve(app: AgentApp, listener: socket.socket, stop: anyio.Event) -> None:
+    """Serve an application that has started, until ``stop`` is set."""
+
+    async def started(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        for moment in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{moment}.complete"})
+
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.graceful_timeout = LAST_SECONDS
+    config.accesslog = logging.getLogger("hypercorn.access")
+    config.access_log_format = '%(h)s "%(r)s" %(s)s'
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.errorlog.setLevel(logging.WARNING)
+    await cast("Any", hypercorn.trio).serve(started, config, shutdown_trigger=stop.wait)

@@ -1,0 +1,131 @@
+"""The installed command in processes of its own, and an application for it to run."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from typing import IO
+
+import httpx
+import pytest
+from attrs import define
+
+AGENTRAIL = Path(sys.executable).with_name("agentrail")
+
+APP = """
+import anyio
+from agentrail import AppConfig, Delta, Profile, ScriptedModel, create_app
+from agentrail.errors import ModelUnavailable
+
+
+async def say(request):
+    text = request.messages[-1].text
+    if "story" in text:
+        await request.emit(Delta(text="Once upon"))
+        await request.emit(Delta(text=" a time"))
+        await anyio.sleep_forever()
+    if "fail" in text:
+        raise ModelUnavailable("the upstream [prod] is down [/]")
+    return f"{len(request.messages)}: {text} [b]"
+
+
+profile = Profile(id="assistant", model="scripted:m")
+app = create_app(AppConfig(profiles=[profile], providers=[ScriptedModel.repeat(say)]))
+other = "no application"
+"""
+"""Answers with the number of messages that the model saw; tells a story that never ends."""
+
+
+@define
+class Done:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def environment() -> dict[str, str]:
+    """The test's environment, in which nothing tells the application where its data is."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AGENTRAIL_", "OTEL_"))}
+    return kept | {"NO_COLOR": "1", "COLUMNS": "80", "PYTHONUNBUFFERED": "1"}
+
+
+def agentrail(cwd: Path, *arguments: str, stdin: str = "", **variables: str) -> Done:
+    """Run a command to its end."""
+    done = subprocess.run(
+        [AGENTRAIL, *arguments],
+        cwd=cwd,
+        env=environment() | variables,
+        input=stdin,
+        text=True,
+        capture_output=True,
+        timeout=50,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@define
+class Serving:
+    """``agentrail serve``, and a client of it."""
+
+    process: subprocess.Popen[str]
+    client: httpx.Client
+    log: list[str]
+
+    def stop(self, signal: int = SIGTERM) -> int:
+        """Send a signal and return the exit status."""
+        self.process.send_signal(signal)
+        return self.end()
+
+    def end(self) -> int:
+        """Wait for the end and return the exit status."""
+        _, rest = self.process.communicate(timeout=50)
+        self.log += rest.splitlines()
+        return self.process.returncode
+
+
+@contextmanager
+def serving(cwd: Path, *arguments: str) -> Generator[Serving]:
+    """Serve an application on a free port for the length of the block."""
+    with subprocess.Popen(
+        [AGENTRAIL, "serve", "--port", "0", *arguments],
+        cwd=cwd,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            log: list[str] = []
+            url = _address(process.stderr, log)
+            with httpx.Client(base_url=url, timeout=50, trust_env=False) as client:
+                yield Serving(process, client, log)
+        finally:
+            if process.poll() is None:
+                process.send_signal(SIGKILL)
+
+
+def _address(log: IO[str], lines: list[str]) -> str:
+    """Return the address that the command tells once it listens."""
+    for line in log:
+        lines.append(line.rstrip("\n"))
+        if " at http://" in line:
+            return line.partition(" at ")[2].partition(";")[0]
+    pytest.fail("the command ended before it served:\n" + "\n".join(lines))
+
+
+def read_until(text: str, response: httpx.Response) -> str:
+    """Return what a stream says, up to and with ``text``; the rest is left unread."""
+    heard = ""
+    for piece in response.iter_text():
+        heard += piece
+        if text in heard:
+            break
+    return heard

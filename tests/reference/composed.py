@@ -1,0 +1,38 @@
+"""The reference host, composed anew around another model and a directory of the test's."""
+
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from agentrail import AgentApp, AppConfig, ModelProvider, create_app, standard_routes
+from plugins.activity import ActivityTracker
+from plugins.attachment_hints import attachment_hints
+from plugins.memory_index import MemoryIndex
+from plugins.slash_commands import SlashCommands
+from profiles.assistant import assistant
+from profiles.editor import editor
+from routes.activity import activity_route
+
+
+@frozen
+class Reference:
+    """The reference host, and the plugin that a test asks how it fares."""
+
+    app: AgentApp
+    activity: ActivityTracker
+
+
+def reference(data_dir: Path, model: ModelProvider | None = None) -> Reference:
+    """The application of ``app.py``; with ``model`` in the place of the one it names."""
+    profiles = [assistant, editor]
+    if model is not None:
+        profiles = [evolve(each, model=f"{model.name}:m") for each in profiles]
+    activity = ActivityTracker()
+    config = AppConfig(
+        profiles=profiles,
+        routes=[*standard_routes(), activity_route(activity.active)],
+        plugins=[SlashCommands(), activity, attachment_hints, MemoryIndex(data_dir / "memory.db")],
+        providers=[] if model is None else [model],
+        data_dir=data_dir,
+    )
+    return Reference(create_app(config), activity)
