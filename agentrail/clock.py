@@ -1,7 +1,9 @@
 """Time, passed in so that tests need neither sleep nor patch."""
 
 import time
-from typing import Protocol
+from typing import Final, Protocol
+
+import anyio
 
 
 class Clock(Protocol):
@@ -16,8 +18,21 @@ class Clock(Protocol):
         ...
 
 
+class Timer(Clock, Protocol):
+    """A clock by which one can wait."""
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Return after ``seconds`` of this clock."""
+        ...
+
+
 class SystemClock:
     """The machine's clock."""
 
     monotonic = staticmethod(time.monotonic)
     now = staticmethod(time.time)
+    sleep = staticmethod(anyio.sleep)
+
+
+SYSTEM_CLOCK: Final = SystemClock()
+"""It has no state, so one is enough."""

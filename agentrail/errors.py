@@ -16,6 +16,11 @@ AgentrailError                internal_error
 │   ├── SessionNotFound       session_not_found
 │   ├── AgentMismatch         agent_mismatch
 │   ├── SessionBusy           session_busy
+│   ├── TurnNotFound          turn_not_found
+│   ├── ArtifactNotFound      artifact_not_found
+│   ├── NotPending            not_pending: the turn does not wait for that approval
+│   ├── KeyReused             idempotency_key_reused: the key came with another request before
+│   ├── TooManyRequests       too_many_requests: a limit of this host's own
 │   └── RequestRefused        request_refused: a critical plugin failed
 ├── SessionError              session_error
 │   ├── LeaseLost             lease_lost: another writer took the session over
@@ -26,8 +31,12 @@ AgentrailError                internal_error
 │   ├── ContextTooLong        context_too_long
 │   ├── ModelRefused          model_refused
 │   ├── ModelUnauthorized     model_unauthorized
+│   │   └── QuotaExhausted    model_quota_exhausted: the account has nothing left to spend
+│   ├── ModelNotFound         model_not_found: the upstream has no model of that name
 │   ├── ModelUnavailable      model_unavailable: out of reach, or it broke off
-│   └── ModelProtocolError    model_protocol_error: it answered with something unreadable
+│   │   └── CircuitOpen       model_circuit_open: it failed before, so it was not asked
+│   ├── ModelProtocolError    model_protocol_error: it answered with something unreadable
+│   └── OutputInvalid         output_invalid: it did not answer with what was to be the output
 ├── ToolError                 tool_failed: raise it in a tool to tell the model what went wrong
 │   └── ToolArgumentsInvalid  tool_arguments_invalid
 ├── HookError                 hook_failed
@@ -61,6 +70,17 @@ class AgentrailError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after
+
+
+def error_of(code: str, detail: str) -> AgentrailError:
+    """Return the error with that code, or an ``AgentrailError`` when there is none."""
+    kinds = [AgentrailError]
+    for kind in kinds:  # grows while it is gone through
+        if kind.code == code:
+            return kind(detail)
+        if kind is not CompositionError:  # which is made of faults
+            kinds += kind.__subclasses__()
+    return AgentrailError(detail)
 
 
 class ConfigError(AgentrailError):
@@ -173,6 +193,41 @@ class SessionBusy(RequestError):
     retryable = True
 
 
+class TurnNotFound(RequestError):
+    """The caller has no turn with that id; turns of others look the same."""
+
+    code = "turn_not_found"
+    status = 404
+
+
+class ArtifactNotFound(RequestError):
+    """The session has no artifact with that id."""
+
+    code = "artifact_not_found"
+    status = 404
+
+
+class NotPending(RequestError):
+    """The turn does not wait for the approval that was given or refused."""
+
+    code = "not_pending"
+    status = 409
+
+
+class KeyReused(RequestError):
+    """The idempotency key came with another request before."""
+
+    code = "idempotency_key_reused"
+
+
+class TooManyRequests(RequestError):
+    """The caller is over a limit of this host's own."""
+
+    code = "too_many_requests"
+    status = 429
+    retryable = True
+
+
 class RequestRefused(RequestError):
     """A critical plugin failed while it decided about the request."""
 
@@ -246,6 +301,18 @@ class ModelUnauthorized(ModelError):
     code = "model_unauthorized"
 
 
+class QuotaExhausted(ModelUnauthorized):
+    """The account behind the host's credentials has nothing left to spend."""
+
+    code = "model_quota_exhausted"
+
+
+class ModelNotFound(ModelError):
+    """The upstream has no model of that name, or nothing at all at its address."""
+
+    code = "model_not_found"
+
+
 class ModelUnavailable(ModelError):
     """The upstream cannot be reached, or broke off in the middle of an answer."""
 
@@ -253,11 +320,23 @@ class ModelUnavailable(ModelError):
     retryable = True
 
 
+class CircuitOpen(ModelUnavailable):
+    """The upstream was not asked: it failed again and again, or said how long to wait."""
+
+    code = "model_circuit_open"
+
+
 class ModelProtocolError(ModelError):
     """The upstream answered with something that cannot be read."""
 
     code = "model_protocol_error"
     retryable = True
+
+
+class OutputInvalid(ModelError):
+    """The model did not answer with what its profile's output type wants."""
+
+    code = "output_invalid"
 
 
 class ToolError(AgentrailError):
@@ -277,6 +356,13 @@ class DeadlineExceeded(AgentrailError):
 
     code = "deadline_exceeded"
     status = 504
+    retryable = True
+
+
+class Interrupted(AgentrailError):
+    """The host that ran the turn ended before the turn did; what it had done is kept."""
+
+    code = "interrupted"
     retryable = True
 
 

@@ -57,6 +57,8 @@ class TurnStart(Event, tag_field="type", tag="turn.start"):
 
     agent_id: str = ""
     generation: int = 0
+    fingerprint: str = ""
+    """What was asked, where the request came with an idempotency key."""
 
 
 class StepStart(Event, tag_field="type", tag="step.start"):
@@ -93,6 +95,8 @@ class MessageEnd(Event, tag_field="type", tag="message.end"):
 class ToolStart(Event, tag_field="type", tag="tool.start"):
     """A tool call begins."""
 
+    audience: ClassVar[Audience] = "both"
+
     call_id: str = ""
     name: str = ""
     arguments: Mapping[str, object] = msgspec.field(default_factory=dict[str, object])
@@ -108,11 +112,53 @@ class ToolProgress(Event, tag_field="type", tag="tool.progress"):
 class ToolEnd(Event, tag_field="type", tag="tool.end"):
     """A tool call is over."""
 
+    audience: ClassVar[Audience] = "both"
+
     call_id: str = ""
     name: str = ""
     outcome: ToolOutcome = "ok"
     content: str = ""
     duration_ms: float = 0.0
+
+
+class ApprovalRequired(Event, tag_field="type", tag="approval.required"):
+    """A tool call waits for somebody's approval; the run ends, suspended."""
+
+    audience: ClassVar[Audience] = "both"
+
+    call_id: str = ""
+    name: str = ""
+    arguments: Mapping[str, object] = msgspec.field(default_factory=dict[str, object])
+    reason: str = ""
+
+
+class ApprovalDecided(Event, tag_field="type", tag="approval.decided"):
+    """Somebody approved a tool call that waited, or did not."""
+
+    audience: ClassVar[Audience] = "both"
+
+    call_id: str = ""
+    approved: bool = False
+    by: str = ""
+    """The user who decided."""
+    reason: str = ""
+
+
+class ContextCompacted(Event, tag_field="type", tag="context.compacted"):
+    """From here on the model sees a summary in place of what was said up to an event.
+
+    The history stays as it is.
+    """
+
+    audience: ClassVar[Audience] = "both"
+
+    until: int = 0
+    """The number of the last event that the summary covers."""
+    summary: str = ""
+    tokens: int = 0
+    """What the summary takes of a model's window."""
+    usage: Usage = Usage()
+    """What it took to write the summary."""
 
 
 class Notice(Event, tag_field="type", tag="notice"):
@@ -131,6 +177,8 @@ class TurnEnd(Event, tag_field="type", tag="turn.end"):
     message: str = ""
     stop_reason: StopReason | None = None
     usage: Usage = Usage()
+    output: object = None
+    """The answer as JSON, where the profile has an output type."""
 
 
 class TurnError(Event, tag_field="type", tag="turn.error"):
@@ -184,6 +232,15 @@ class ContextAdded(Event, kw_only=True, tag_field="type", tag="context"):
     messages: tuple[Message, ...]
 
 
+class ArtifactKept(Event, kw_only=True, tag_field="type", tag="artifact"):
+    """The whole of a tool's result that the model is shown a part of."""
+
+    audience: ClassVar[Audience] = "log"
+
+    artifact_id: str
+    text: str
+
+
 class SessionReset(Event, tag_field="type", tag="session.reset"):
     """The model's window begins after this event; the history before it stays."""
 
@@ -200,13 +257,18 @@ WireEvent = (
     | ToolStart
     | ToolProgress
     | ToolEnd
+    | ApprovalRequired
+    | ApprovalDecided
+    | ContextCompacted
     | Notice
     | TurnEnd
     | TurnError
 )
 """What a client reads."""
 
-Recorded = WireEvent | MessageRecorded | AttachmentsAdded | ContextAdded | SessionReset
+Recorded = (
+    WireEvent | MessageRecorded | AttachmentsAdded | ContextAdded | ArtifactKept | SessionReset
+)
 """What a session's log holds."""
 
 TERMINAL: Final = (TurnEnd, TurnError)

@@ -6,7 +6,7 @@ All of these are immutable, and JSON in camelCase on the wire and in the session
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Self, cast, dataclass_transform
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType, field, json
 
 Role = Literal["system", "user", "assistant", "tool"]
 """Who speaks: the application, the user, the model, or a tool on the model's behalf."""
@@ -14,9 +14,19 @@ Role = Literal["system", "user", "assistant", "tool"]
 ToolOutcome = Literal["ok", "error", "denied", "cancelled", "timeout"]
 """How a tool call ended; every call ends in exactly one of these."""
 
-StopReason = Literal["stop", "length", "tool_calls", "step_limit", "refused", "cancelled", "error"]
-"""Why a message ended: the model was done, hit its token limit, wants tools, ran out of steps,
-was filtered, was cancelled, or failed."""
+StopReason = Literal[
+    "stop",
+    "length",
+    "tool_calls",
+    "step_limit",
+    "token_limit",
+    "cost_limit",
+    "refused",
+    "cancelled",
+    "error",
+]
+"""Why a message ended: the model was done, hit its token limit, wants tools, used up the turn's
+steps, tokens or money, was filtered, was cancelled, or failed."""
 
 IMAGE_TOKENS = 1500
 """What an image is counted as when tokens are estimated."""
@@ -50,6 +60,8 @@ class Reasoning(Wire, tag_field="type", tag="reasoning"):
     text: str
     signature: str = ""
     """The provider's proof that the text is its own, where it gives one."""
+    source: str = ""
+    """The provider that signed it; no other one is shown the signature."""
 
 
 class ToolCall(Wire, tag_field="type", tag="tool_call"):
@@ -70,6 +82,8 @@ class ToolResult(Wire, tag_field="type", tag="tool_result"):
     content: str
     """The text that the model is told."""
     outcome: ToolOutcome = "ok"
+    images: tuple[Image, ...] = ()
+    """What the model is shown besides."""
 
 
 Part = Text | Image | Reasoning | ToolCall | ToolResult
@@ -124,12 +138,16 @@ class Attachment(Wire):
 
 
 class Usage(Wire, omit_defaults=False):
-    """Tokens that model calls used."""
+    """Tokens that model calls used, and what they cost."""
 
     input_tokens: int = 0
+    """All that was read, what came from a cache and went to one included."""
     output_tokens: int = 0
+    """All that was written, reasoning included."""
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    cost: float = 0.0
+    """In the currency of the profile's ``Prices``; 0 where a profile has none."""
 
     def __add__(self, other: "Usage") -> "Usage":
         """Return the sum, field by field."""
@@ -138,11 +156,20 @@ class Usage(Wire, omit_defaults=False):
             output_tokens=self.output_tokens + other.output_tokens,
             cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            cost=self.cost + other.cost,
         )
 
 
 NO_USAGE: Final = Usage()
 """What a turn that asked no model has used."""
+
+
+class OutputSpec(Wire):
+    """The JSON that a model's answer must be."""
+
+    name: str
+    parameters: Mapping[str, object]
+    """A JSON Schema of type object."""
 
 
 class ToolSpec(Wire):
@@ -166,12 +193,18 @@ def estimate_tokens(message: Message) -> int:
         if isinstance(part, Image):
             tokens += IMAGE_TOKENS
         elif isinstance(part, ToolCall):
-            size += len(part.name) + len(str(part.arguments))
+            size += len(part.name) + len(str(part.arguments).encode(errors="surrogatepass"))
         elif isinstance(part, ToolResult):
             size += len(part.content.encode(errors="surrogatepass"))
+            tokens += IMAGE_TOKENS * len(part.images)
         else:
             size += len(part.text.encode(errors="surrogatepass"))
     return tokens + (size + 3) // 4
+
+
+def estimate_spec_tokens(specs: Sequence[ToolSpec]) -> int:
+    """Return about how many tokens the descriptions of tools take."""
+    return sum((len(json.encode(spec)) + 3) // 4 for spec in specs)
 
 
 def as_messages(value: object) -> tuple[Message, ...] | None:

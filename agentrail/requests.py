@@ -10,6 +10,7 @@ from agentrail.events import Event, TurnOutcome
 from agentrail.messages import (
     Attachment,
     Message,
+    OutputSpec,
     Part,
     StopReason,
     ToolCall,
@@ -20,6 +21,17 @@ from agentrail.messages import (
 
 Kind = Literal["chat", "stream"]
 """Does the caller read a stream?"""
+
+OnDisconnect = Literal["cancel", "continue"]
+"""A turn whose caller leaves is ended there, or goes on in the host."""
+
+
+class Asked(Wire):
+    """A tool call that waits for somebody's approval."""
+
+    call: ToolCall
+    reason: str = ""
+    """Why it is asked for, where the permission says."""
 
 
 class ChatRequest(Wire):
@@ -37,11 +49,24 @@ class ChatRequest(Wire):
     user_id: str = "local"
     attachments: tuple[Attachment, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    on_disconnect: OnDisconnect = "cancel"
+    """What becomes of the turn when whoever asked does not wait for its end."""
+    idempotency_key: str = ""
+    """Asked again with the same key, the same user gets the first turn's answer, whatever it was.
+    It holds for as long as the session is kept; an answer that is not kept is given anew."""
 
     @property
     def text(self) -> str:
         """The message's text."""
         return self.message if isinstance(self.message, str) else Message.user(self.message).text
+
+
+class Resume(Wire):
+    """A suspended turn that is to go on, all of its approvals being decided."""
+
+    turn_id: str
+    on_disconnect: OnDisconnect = "continue"
+    """What becomes of the turn when whoever let it go on does not wait for its end."""
 
 
 class ChatResponse(Struct, frozen=True):
@@ -52,6 +77,7 @@ class ChatResponse(Struct, frozen=True):
 
     message: str = ""
     session_id: str | None = None
+    """The turn's session; what an interceptor writes here is not looked at."""
     status: int = 200
     """The HTTP status of the answer to ``/chat``."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -64,6 +90,10 @@ class ChatResponse(Struct, frozen=True):
     stop_reason: StopReason | None = None
     usage: Usage = Usage()
     outcome: TurnOutcome = "completed"
+    output: object = None
+    """The answer as a value, where the profile has an output type."""
+    approvals: "tuple[Asked, ...]" = ()
+    """The tool calls that the turn waits for, when its outcome is ``suspended``."""
 
 
 class Principal(Struct, frozen=True, kw_only=True):
@@ -83,6 +113,10 @@ class SessionHandle(Protocol):
 
     async def turn(self) -> Sequence[Message]:
         """Return the messages of the present turn that are in the log, oldest first."""
+        ...
+
+    async def artifact(self, artifact_id: str) -> str | None:
+        """Return the whole of a tool's result in this session, or None when there is none."""
         ...
 
     async def note(self, text: str) -> None:
@@ -115,7 +149,7 @@ class Services(Protocol):
         ...
 
     def model(self, reference: str | None = None) -> ModelHandle:
-        """Return the model that ``provider:model`` names; None names the agent's own."""
+        """Return the model that ``provider:model`` names; None: the agent's, and its fallbacks."""
         ...
 
     def background(self, task: Callable[[], Awaitable[object]], name: str = "") -> None:
@@ -162,10 +196,16 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     model: str
     """The model's name at its provider, without the provider."""
     messages: tuple[Message, ...]
+    provider: str = ""
+    """The provider's name; a middleware sees the first model's, whichever stands in for it."""
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: Literal["auto", "none", "required"] = "auto"
     max_tokens: int | None = None
     temperature: float | None = None
+    output: OutputSpec | None = None
+    """What the answer must be, where it is to be more than text."""
+    context: RequestContext | None = None
+    """The request that the call is made for; None for a call of the host's own."""
     emit: Callable[[Delta], Awaitable[None]] = ignore_delta
 
 
@@ -182,6 +222,8 @@ class ToolRequest(Struct, frozen=True, kw_only=True):
 
     call: ToolCall
     context: RequestContext
+    permitted: ToolCall | None = None
+    """The call as it was permitted; what a middleware makes of it is judged again."""
 
 
 class EventStream(Protocol):
@@ -225,29 +267,74 @@ class StoredMessage(Wire, omit_defaults=False):
     message: Message
 
 
+class TurnStatus(Wire, omit_defaults=False):
+    """Where a turn stands; times are seconds since 1970."""
+
+    turn_id: str
+    session_id: str
+    agent_id: str
+    status: str
+    """``running``, an outcome of ``turn.end``, or ``failed``."""
+    usage: Usage
+    started_at: float
+    ended_at: float | None
+    approvals: tuple[Asked, ...] = ()
+    """The tool calls that it waits for."""
+
+
 class Host(Protocol):
     """What routes, transports and the terminal see of a running host."""
 
     async def chat(
         self,
-        request: ChatRequest,
+        request: ChatRequest | Resume,
         *,
         principal: Principal | None = None,
         transport: str = "python",
         request_id: str = "",
     ) -> ChatResponse:
-        """Run a turn and return its answer."""
+        """Run a turn, or let a suspended one go on, and return its answer."""
         ...
 
     def stream(
         self,
-        request: ChatRequest,
+        request: ChatRequest | Resume,
         *,
         principal: Principal | None = None,
         transport: str = "python",
         request_id: str = "",
     ) -> AbstractAsyncContextManager[EventStream]:
-        """Run a turn and read its events; leaving the context early cancels the turn."""
+        """Run a turn and read its events; leaving early cancels the turn, unless it may go on."""
+        ...
+
+    def events(
+        self, principal: Principal, turn_id: str, *, after: int = 0
+    ) -> AbstractAsyncContextManager[EventStream]:
+        """Read a turn's events with numbers over ``after``: those that were and those to come."""
+        ...
+
+    async def turn(self, principal: Principal, turn_id: str) -> TurnStatus:
+        """Return where a turn stands."""
+        ...
+
+    async def cancel(self, principal: Principal, turn_id: str) -> TurnStatus:
+        """End a turn that runs or is suspended, and return where it stands then."""
+        ...
+
+    async def decide(
+        self,
+        principal: Principal,
+        turn_id: str,
+        call_id: str,
+        *,
+        approved: bool,
+        reason: str = "",
+    ) -> TurnStatus:
+        """Approve a tool call that waits, or refuse it; ``Resume`` then lets the turn go on."""
+        ...
+
+    async def artifact(self, principal: Principal, session_id: str, artifact_id: str) -> str:
+        """Return the whole of a tool's result that the model was shown a part of."""
         ...
 
     async def sessions(

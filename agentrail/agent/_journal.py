@@ -13,10 +13,11 @@ from agentrail.events import (
     Event,
     MessageDelta,
     MessageRecorded,
+    ToolStart,
 )
 from agentrail.messages import NO_USAGE, Message, Part, StopReason, Text, Usage
 from agentrail.requests import Delta
-from agentrail.session import Lease, SessionStore, recorded, unanswered
+from agentrail.session import Lease, SessionStore, call_ends, recorded
 
 COALESCE: Final = 0.04
 """Seconds between two deltas of one answer; people cannot see faster, and each is a log entry."""
@@ -44,7 +45,10 @@ class Journal:
     ended: bool = False
     """Whether the run's terminal event is written."""
     _pending: list[Event] = field(factory=list[Event])
-    _kept: list[MessageRecorded] = field(factory=list[MessageRecorded])
+    _kept: list[Event] = field(factory=list[Event])
+    """The messages of the turn, and the beginnings of its tool calls."""
+    on_written: Callable[[], None] | None = None
+    """Is told each time that events were written."""
     _message_id: str = ""
     _pieces: list[str] = field(factory=list[str])
     """The text of the answer that is arriving."""
@@ -52,12 +56,21 @@ class Journal:
     _sent_at: float = 0.0
     _count: int = 0
     _waiting: anyio.Event = field(init=False)
-    _writing: anyio.Lock = field(init=False)
+    _trickling: anyio.CancelScope = field(init=False)
+    _writing: anyio.Lock | None = field(default=None, init=False)
+    _durable: int = field(default=0, init=False)
+    """How many of those that are kept are written."""
 
     def __attrs_post_init__(self) -> None:
         """Prepare for the trickle of deltas, which there is with a reader."""
         if self.reader is not None:
             self._waiting = anyio.Event()
+            self._trickling = anyio.CancelScope()
+            self.share()
+
+    def share(self) -> None:
+        """Prepare for being written to by several tasks at a time."""
+        if self._writing is None:
             self._writing = anyio.Lock(fast_acquire=True)
 
     def take(self) -> Sequence[Event]:
@@ -67,20 +80,35 @@ class Journal:
 
     async def open(self, store: SessionStore, lease: Lease) -> None:
         """Go on in a session's log, whose opening events are the run's first ones."""
-        self.store, self.lease = store, lease
+        self.store, self.lease, self._durable = store, lease, len(self._kept)
         await self._shown(lease.opening)
+
+    def take_up(self, events: Sequence[Event]) -> None:
+        """Go on with a turn, of which ``events`` are what its runs before have logged."""
+        self._kept += [event for event in events if isinstance(event, MessageRecorded | ToolStart)]
+        self.step = max((event.step for event in events), default=0)
+
+    @property
+    def tokens(self) -> int:
+        """What the messages take that the run has recorded."""
+        return sum([entry.window_tokens for entry in self._kept])
 
     @property
     def is_blank(self) -> bool:
         """Whether nothing has happened yet that a log or a reader should see the end of."""
         return self._count == 0 and not self._pending
 
-    def add(self, event: Event) -> None:
-        """Put an event at the end of what the next ``flush`` writes."""
+    def add(self, event: Event, *, keep: bool = False) -> None:
+        """Put an event at the end of what the next ``flush`` writes.
+
+        Without a reader, what is for one alone is left out, unless it says ``keep``.
+        """
         if self.reader is not None:
             self._settle_deltas()
-        elif event.audience == "reader":
+        elif event.audience == "reader" and not keep:
             return
+        if isinstance(event, ToolStart):
+            self._kept.append(event)
         self._pending.append(
             replace(event, turn_id=self.turn_id, session_id=self.session_id, step=self.step)
         )
@@ -120,7 +148,7 @@ class Journal:
         Raises:
             SessionError: it could not be written.
         """
-        if self.reader is None:  # then there is no trickle beside it either
+        if self._writing is None:
             await self._flush()
             return
         async with self._writing:
@@ -128,12 +156,13 @@ class Journal:
             await self._flush()
 
     async def _flush(self) -> None:
-        batch, self._pending = self._pending, []
+        batch, self._pending, kept = self._pending, [], len(self._kept)
         if not batch:
             return
         written: Sequence[Event] = ()
         try:
             written = await self._write(batch)
+            self._durable = kept
         finally:
             if not written:
                 self._pending[:0] = batch
@@ -145,29 +174,40 @@ class Journal:
         await self.flush()
 
     async def trickle(self) -> None:
-        """Flush deltas that no later one pushes out, for ever."""
-        while True:
-            await self._waiting.wait()
-            await anyio.sleep(COALESCE)
-            self._waiting = anyio.Event()
-            await self.flush()
+        """Flush deltas that no later one pushes out, until the transcript is mended."""
+        with self._trickling:
+            while True:
+                await self._waiting.wait()
+                await anyio.sleep(COALESCE)
+                self._waiting = anyio.Event()
+                await self.flush()
 
     async def quiet(self) -> None:
         """Wait until nothing is being written, so that ``trickle`` can be cancelled."""
-        async with self._writing:
-            pass
+        if self._writing is not None:
+            async with self._writing:
+                pass
 
     def mend(self, stop_reason: StopReason) -> None:
-        """Leave a transcript that can go on: keep a partial answer, answer every tool call."""
+        """Leave a transcript that can go on: keep a partial answer, end every tool call."""
+        if self.reader is not None:
+            self._trickling.cancel()  # it may be waiting for the reader, whom nobody waits for now
         self._settle_deltas()
         self._pending = [event for event in self._pending if not isinstance(event, TERMINAL)]
         partial = "".join(self._pieces)
         if partial and self.lease is not None:
             parts: tuple[Part, ...] = (Text(partial),)
             self.record(Message(role="assistant", parts=parts, stop_reason=stop_reason))
-        results: tuple[Part, ...] = unanswered(self._kept)
-        if results:
-            self.record(Message(role="tool", parts=results))
+        for event in call_ends(self._kept):
+            self._kept.append(event)
+            self.add(event)
+
+    def forget(self) -> None:
+        """Let go of all that is not written, for it cannot be."""
+        self._pending.clear()
+        self._unsent.clear()
+        self._pieces.clear()
+        del self._kept[self._durable :]
 
     def _settle_deltas(self) -> None:
         """Turn the pieces that were not sent yet into as few events as they fit in."""
@@ -196,6 +236,8 @@ class Journal:
         """Note that events are written, and pass on what a client may read of them."""
         self._count = events[-1].id
         self.ended = isinstance(events[-1], TERMINAL)
+        if self.on_written is not None:
+            self.on_written()
         if self.reader is None:
             return
         self._sent_at = self.clock.monotonic()

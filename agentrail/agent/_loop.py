@@ -1,60 +1,35 @@
 """The agent loop: the model and its tools, in turn, until there is an answer."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
-from attrs import define, frozen
+from attrs import define
 from msgspec.structs import replace
-from opentelemetry.trace import Span, SpanKind, Tracer
+from opentelemetry.trace import Span, SpanKind
 from opentelemetry.util.types import AttributeValue
 
-from agentrail.agent._journal import Journal
-from agentrail.clock import Clock
-from agentrail.events import MessageEnd, MessageStart, StepEnd, StepStart, ToolEnd, ToolStart
-from agentrail.hook import Call, span
-from agentrail.messages import Message, StopReason, ToolCall, ToolResult
-from agentrail.requests import Delta, ModelReply, ModelRequest, RequestContext, ToolRequest
+from agentrail.agent._calls import Calls
+from agentrail.agent._context import fit
+from agentrail.agent._limits import counted
+from agentrail.agent._run import Agent, Run
+from agentrail.errors import ContextTooLong, OutputInvalid
+from agentrail.events import ApprovalRequired, MessageEnd, MessageStart, StepEnd, StepStart
+from agentrail.hook import span
+from agentrail.ids import new_id
+from agentrail.messages import NO_USAGE, Message, Part, StopReason, ToolCall, ToolResult
+from agentrail.requests import Asked, Delta, ModelReply
 from agentrail.telemetry import names
-from agentrail.tool import run_tool
 
-CUT_OFF = "the token limit cut this call off, so it was not executed; make it again, shorter"
-NO_STEPS_LEFT = "no steps are left in this turn, so the call was not executed"
+CUT_OFF: Final = "the token limit cut this call off, so it was not executed; make it again, shorter"
+NONE_LEFT: Final[Mapping[StopReason, str]] = {
+    "step_limit": "no steps are left in this turn, so the call was not executed",
+    "token_limit": "no tokens are left in this turn, so the call was not executed",
+    "cost_limit": "no money is left in this turn, so the call was not executed",
+}
+"""What the model is told of calls that come when a limit is reached."""
 
-
-@frozen(slots=True)
-class Limits:
-    """How much one turn may take."""
-
-    steps: int = 16
-    """Model calls; in the last one the model may call no tools."""
-    seconds: float = 600.0
-    """The whole turn."""
-    tool_seconds: float = 60.0
-    """One tool call, where the tool does not say."""
-    max_tokens: int | None = None
-    """Output tokens of one model call; None leaves it to the model."""
-
-
-@define(slots=True)
-class Agent:
-    """What the loop needs of a profile, ready to run."""
-
-    reference: str
-    """The model as ``provider:model``, for spans."""
-    request: ModelRequest
-    """The call's fixed part: model, tools, temperature, token limit."""
-    model: Call[ModelRequest, ModelReply]
-    tools: Call[ToolRequest, ToolResult]
-    limits: Limits
-
-
-@define(slots=True)
-class Run:
-    """Where the loop runs: its request, its journal, and how it is traced."""
-
-    context: RequestContext
-    journal: Journal
-    clock: Clock
-    tracer: Tracer | None = None
+REPAIRS: Final = 1
+"""How often a model may try again that did not answer with its output's type."""
 
 
 @define(slots=True)
@@ -63,10 +38,14 @@ class Answer:
 
     message: Message
     stop_reason: StopReason
+    output: object = None
+    """The value, where the profile has an output type."""
+    asked: tuple[Asked, ...] = ()
+    """The calls that wait for approval; then this is no answer, and the turn is suspended."""
 
 
 async def run_loop(agent: Agent, run: Run, messages: Sequence[Message]) -> Answer:
-    """Return the model's final answer to ``messages``.
+    """Return the model's final answer to ``messages``, or what the turn has to wait for.
 
     Each step is durable before the next one begins: the model's message with its tool calls, then
     the result of each call.  The final message is recorded and left for the turn's commit.
@@ -74,58 +53,98 @@ async def run_loop(agent: Agent, run: Run, messages: Sequence[Message]) -> Answe
 
     Raises:
         ModelError: a model call failed; the steps before it are durable.
+        OutputInvalid: the model did not answer with its output's type, twice.
     """
-    journal, so_far = run.journal, list(messages)
+    journal, so_far, calls = run.journal, list(messages), Calls(agent, run)
+    if run.pending:
+        results, asked = await calls.execute(run.pending)
+        at = next(n for n in reversed(range(len(so_far))) if so_far[n].tool_calls)
+        if asked:
+            return _suspended(run, so_far[at], asked)
+        so_far[at + 1 :] = _in_order(so_far[at].tool_calls, [*so_far[at + 1 :], *results])
+        journal.add(StepEnd())
+        run.decisions = {}  # they were about these calls, and a model may use an id again
+    repairs = REPAIRS
     while True:
         journal.step += 1
-        last = journal.step >= agent.limits.steps
         journal.add(StepStart())
-        reply = await _ask(agent, run, so_far, last=last)
-        journal.usage = journal.usage + reply.usage
-        message = replace(
-            reply.message,
-            id=f"{run.context.turn_id}.{journal.step}",
-            stop_reason=reply.stop_reason,
-        )
-        journal.record(message)
-        journal.add(
-            MessageEnd(message_id=message.id, stop_reason=reply.stop_reason, usage=reply.usage)
-        )
-        calls = message.tool_calls
-        if not calls:
-            journal.add(StepEnd())
-            return Answer(message, reply.stop_reason)
-        await journal.flush()
-        so_far.append(message)
-        for call in calls:
-            refusal = CUT_OFF if reply.stop_reason == "length" else NO_STEPS_LEFT if last else ""
-            result = await _call_tool(agent, run, call, refusal)
-            answered = Message(role="tool", parts=(result,))
-            journal.record(answered)
+        so_far, reply = await _reply(agent, run, so_far)
+        message = _recorded(agent, run, reply)
+        if message.tool_calls:
             await journal.flush()
-            so_far.append(answered)
+            so_far.append(message)
+            used_up = _used_up(agent, run)
+            refusal = CUT_OFF if reply.stop_reason == "length" else NONE_LEFT.get(used_up, "")
+            results, asked = await calls.execute(message.tool_calls, refusal)
+            if asked:
+                return _suspended(run, message, asked)
+            so_far += results
+            journal.add(StepEnd())
+            if used_up != "stop":
+                return Answer(message, used_up)
+            continue
         journal.add(StepEnd())
-        if last:
-            return Answer(message, "step_limit")
+        if agent.output is None:
+            return Answer(message, reply.stop_reason)
+        try:
+            return Answer(message, reply.stop_reason, agent.output.read(message.text))
+        except ValueError as error:
+            if not repairs or _used_up(agent, run) != "stop":
+                raise OutputInvalid(
+                    f"the model's answer is no {agent.output.spec.name}: {error}"
+                ) from error
+            repairs -= 1
+            so_far += [message, _correction(run, error)]
 
 
-async def _ask(agent: Agent, run: Run, messages: Sequence[Message], *, last: bool) -> ModelReply:
-    """Return the model's reply to one call, its pieces having gone to the journal."""
+def _in_order(calls: Sequence[ToolCall], results: Sequence[Message]) -> list[Message]:
+    """Return messages with results in the order of the calls."""
+    places = {call.id: place for place, call in enumerate(calls)}
+
+    def place(message: Message) -> int:
+        found = [part.call_id for part in message.parts if isinstance(part, ToolResult)]
+        return min([places.get(call_id, 0) for call_id in found], default=0)
+
+    return sorted(results, key=place)
+
+
+async def _reply(agent: Agent, run: Run, so_far: list[Message]) -> tuple[list[Message], ModelReply]:
+    """Return the model's reply, and the messages that it was given in the end.
+
+    Results of tools that no longer fit are shown shorter.  A model that still finds the messages
+    too long is asked once more, with a summary of the history.
+    """
     journal = run.journal
     message_id = f"{run.context.turn_id}.{journal.step}"
     journal.begin_message(message_id)
     journal.add(MessageStart(message_id=message_id))
+    if journal.step > 1:
+        so_far = fit(so_far, agent.room)
+    try:
+        return so_far, await _ask(agent, run, so_far)
+    except ContextTooLong:
+        shorter = None if run.compact is None or journal.arriving else await run.compact(so_far)
+        if shorter is None:
+            raise
+    return shorter, await _ask(agent, run, shorter)
+
+
+async def _ask(agent: Agent, run: Run, messages: Sequence[Message]) -> ModelReply:
+    """Return the model's reply to one call, its pieces having gone to the journal."""
+    journal = run.journal
+    last = journal.step >= agent.limits.steps
     request = replace(
         agent.request,
         messages=tuple(messages),
         tool_choice="none" if last and agent.request.tools else "auto",
         emit=journal.delta,
+        context=run.context,
     )
     if run.tracer is None:
         reply = await agent.model(request)
     else:
         with span(
-            run.tracer, f"chat {request.model}", _model_attributes(agent), SpanKind.CLIENT
+            run.tracer, f"chat {request.model}", _attributes(agent), SpanKind.CLIENT
         ) as current:
             reply = await agent.model(request)
             _describe(current, reply)
@@ -135,46 +154,74 @@ async def _ask(agent: Agent, run: Run, messages: Sequence[Message], *, last: boo
     return reply
 
 
-async def _call_tool(agent: Agent, run: Run, call: ToolCall, refusal: str) -> ToolResult:
-    """Return the result of one tool call; it always has one."""
-    journal = run.journal
-    journal.add(ToolStart(call_id=call.id, name=call.name, arguments=call.arguments))
-    if journal.reader is not None:
-        await journal.flush()
-    began = run.clock.monotonic()
-    if refusal:
-        result = ToolResult(call_id=call.id, name=call.name, content=refusal, outcome="error")
-    else:
-        with span(run.tracer, f"execute_tool {call.name}", _tool_attributes(call)) as current:
-            result = await run_tool(agent.tools, ToolRequest(call=call, context=run.context))
-            if result.outcome != "ok":
-                current.set_attribute(names.ERROR_TYPE, result.outcome)
-    journal.add(
-        ToolEnd(
-            call_id=call.id,
-            name=call.name,
-            outcome=result.outcome,
-            content=result.content,
-            duration_ms=round((run.clock.monotonic() - began) * 1000, 3),
-        )
+def _recorded(agent: Agent, run: Run, reply: ModelReply) -> Message:
+    """Return the reply's message, recorded, and count what it used."""
+    journal, usage = run.journal, counted(reply.usage, agent.prices)
+    journal.usage = journal.usage + usage
+    message = replace(
+        reply.message,
+        id=f"{run.context.turn_id}.{journal.step}",
+        parts=_told_apart(reply.message.parts),
+        stop_reason=reply.stop_reason,
     )
-    return result
+    journal.record(message)
+    # Whoever closes the turn of a host that died learns from the log what it used.
+    keep = bool(message.tool_calls) and usage != NO_USAGE
+    end = MessageEnd(message_id=message.id, stop_reason=reply.stop_reason, usage=usage)
+    journal.add(end, keep=keep)
+    return message
 
 
-def _model_attributes(agent: Agent) -> Mapping[str, AttributeValue]:
+def _told_apart(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return the parts, with ids of our own for calls that share one or have none."""
+    ids: set[str] = set()
+    apart: list[Part] = []
+    for part in parts:
+        own = part
+        if isinstance(part, ToolCall):
+            own = replace(part, id=new_id("call")) if not part.id or part.id in ids else part
+            ids.add(own.id)
+        apart.append(own)
+    return tuple(apart)
+
+
+def _used_up(agent: Agent, run: Run) -> StopReason:
+    """Return which limit the turn has reached, or ``stop``."""
+    limits = agent.limits
+    if run.journal.step >= limits.steps:
+        return "step_limit"
+    if limits.tokens is None and limits.cost is None:
+        return "stop"
+    usage = run.spent + run.journal.usage
+    if limits.tokens is not None and usage.input_tokens + usage.output_tokens >= limits.tokens:
+        return "token_limit"
+    return "cost_limit" if limits.cost is not None and usage.cost >= limits.cost else "stop"
+
+
+def _suspended(run: Run, message: Message, asked: tuple[Asked, ...]) -> Answer:
+    for each in asked:
+        run.journal.add(
+            ApprovalRequired(
+                call_id=each.call.id,
+                name=each.call.name,
+                arguments=each.call.arguments,
+                reason=each.reason,
+            )
+        )
+    return Answer(message, "tool_calls", asked=asked)
+
+
+def _correction(run: Run, error: ValueError) -> Message:
+    message = Message.system(f"That answer cannot be used: {error}. Answer again, with JSON alone.")
+    run.journal.record(message)
+    return message
+
+
+def _attributes(agent: Agent) -> Mapping[str, AttributeValue]:
     return {
         names.OPERATION_NAME: "chat",
         names.PROVIDER_NAME: agent.reference.partition(":")[0],
         names.REQUEST_MODEL: agent.request.model,
-    }
-
-
-def _tool_attributes(call: ToolCall) -> Mapping[str, AttributeValue]:
-    return {
-        names.OPERATION_NAME: "execute_tool",
-        names.TOOL_NAME: call.name,
-        names.TOOL_CALL_ID: call.id,
-        names.TOOL_TYPE: "function",
     }
 
 

@@ -1,19 +1,25 @@
 """``agentrail chat``: a conversation in the terminal."""
 
 import sys
+import termios
 from pathlib import Path
+from typing import Final, TextIO
 
 import anyio
 from rich.console import Console
 
-from agentrail.cli._console import print_aside, print_error
+from agentrail.cli._console import asked_text, print_aside, print_error
 from agentrail.cli._load import load_app
 from agentrail.errors import AgentrailError
 from agentrail.events import MessageDelta, Notice, ToolEnd, ToolStart, TurnEnd, TurnError
 from agentrail.host import AgentHost
-from agentrail.requests import ChatRequest
+from agentrail.ids import new_id
+from agentrail.requests import ChatRequest, Principal, Resume, TurnStatus
 
 QUIT = {"/quit", "/exit"}
+
+_ME: Final = Principal()
+"""Whoever sits at the terminal: the user of requests that name none."""
 
 
 def chat(
@@ -32,12 +38,15 @@ async def _talk(
 ) -> bool:
     out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False)
     async with load_app(spec, data_dir).host as host:
+        if session is None:
+            session = new_id("ses")
+            print_aside(err, f"session {session}")
         if message is not None:
             return await _say(host, ChatRequest(message, session, agent), out, err)
         if sys.stdin.isatty():
             print_aside(err, "/quit or Ctrl-D ends")
         answered = True
-        while (line := await _ask()) is not None:
+        while (line := await _ask("> ", sys.stdout)) is not None:
             if line.strip() in QUIT:
                 break
             if line.strip():
@@ -47,11 +56,11 @@ async def _talk(
         return answered
 
 
-async def _ask() -> str | None:
+async def _ask(question: str, shown: TextIO) -> str | None:
     """Return the next line; None at the end.  Only a person is asked for it."""
     if sys.stdin.isatty():
-        sys.stdout.write("> ")
-        sys.stdout.flush()
+        shown.write(question)
+        shown.flush()
         # Not ``input`` in a thread, which nothing could end: an interrupt is to end the command.
         await anyio.wait_readable(sys.stdin)
         line = sys.stdin.readline()
@@ -61,31 +70,70 @@ async def _ask() -> str | None:
 
 
 async def _say(host: AgentHost, request: ChatRequest, out: Console, err: Console) -> bool:
-    """Print the answer to one message as it comes; tell whether there was one."""
-    shown = False
+    """Print the answer to one message, and ask what it waits for; tell whether there was one."""
+    run: ChatRequest | Resume = request
     try:
-        async with host.stream(request, transport="terminal") as events:
-            async for event in events:
-                match event:
-                    case MessageDelta(text=text):
-                        out.out(text, end="")
-                        shown = shown or bool(text)
-                    case ToolStart(name=name):
-                        print_aside(err, f"… {name}")
-                    case ToolEnd(name=name, outcome=outcome) if outcome != "ok":
-                        print_aside(err, f"… {name}: {outcome}")
-                    case Notice(text=text):
-                        print_aside(err, text)
-                    case TurnEnd():
-                        out.out("")
-                    case TurnError(code=code, detail=detail):
-                        if shown:
-                            out.out("")
-                        print_error(err, code, detail)
-                        return False
-                    case _:
-                        pass
+        while (end := await _show(host, run, out, err)) is not None:
+            if end.outcome != "suspended":
+                return True
+            if not await _decide(host, await host.turn(_ME, end.turn_id)):
+                _print_waiting(await host.turn(_ME, end.turn_id), err)
+                return False
+            run = Resume(end.turn_id, on_disconnect="cancel")
     except AgentrailError as error:
         print_error(err, error.code, error.detail)
+    return False
+
+
+async def _show(
+    host: AgentHost, request: ChatRequest | Resume, out: Console, err: Console
+) -> TurnEnd | None:
+    """Print what a turn says as it comes; return how it ended, None when it failed."""
+    shown, end = False, None
+    async with host.stream(request, principal=_ME, transport="terminal") as events:
+        async for event in events:
+            match event:
+                case MessageDelta(text=text):
+                    out.out(text, end="")
+                    shown = shown or bool(text)
+                case ToolStart(name=name):
+                    print_aside(err, f"… {name}")
+                case ToolEnd(name=name, outcome=outcome) if outcome != "ok":
+                    print_aside(err, f"… {name}: {outcome}")
+                case Notice(text=text):
+                    print_aside(err, text)
+                case TurnEnd(outcome=outcome):
+                    if shown or outcome != "suspended":
+                        out.out("")
+                    end = event
+                case TurnError(code=code, detail=detail):
+                    if shown:
+                        out.out("")
+                    print_error(err, code, detail)
+                case _:
+                    pass
+    return end
+
+
+async def _decide(host: AgentHost, turn: TurnStatus) -> bool:
+    """Ask about each call that a turn waits for; tell whether somebody was there to decide."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
+    for asked in turn.approvals:
+        # What was typed before the question was seen is no answer to it.
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
+        said = await _ask(f"{asked_text(asked)}. Allow? [y/N] ", sys.stderr)
+        if said is None:
+            sys.stderr.write("\n")
+            return False
+        approved = said.strip().lower() in {"y", "yes"}
+        await host.decide(_ME, turn.turn_id, asked.call.id, approved=approved)
     return True
+
+
+def _print_waiting(turn: TurnStatus, err: Console) -> None:
+    print_aside(err, f"turn {turn.turn_id} of session {turn.session_id} waits for approval:")
+    for asked in turn.approvals:
+        print_aside(err, f"  {asked_text(asked)}")
+        print_aside(err, f"    POST /turns/{turn.turn_id}/approvals/{asked.call.id}")
+    print_aside(err, 'decide while it is served, with {"approved": true} or {"approved": false}')

@@ -6,8 +6,10 @@ import platform
 import socket
 import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Final, Literal
 
 from attrs import frozen
 from rich.console import Console
@@ -16,47 +18,52 @@ from rich.text import Text
 from agentrail.cli._load import load_app
 from agentrail.errors import AgentrailError
 from agentrail.host import AgentApp
-from agentrail.model import weights
+from agentrail.model import ModelReference, weights
+from agentrail.model.local_server import CONTEXT, SLOTS
+
+Mark = Literal["ok", "fix", "warn", "?"]
+"""Fine, to be put right, to be looked at, not checked."""
+
+_STYLES: Final[Mapping[Mark, str]] = {"ok": "green", "fix": "red", "warn": "yellow", "?": "dim"}
 
 
 @frozen
 class Finding:
     """What one check found."""
 
-    ok: bool
+    mark: Mark
     what: str
 
 
 def doctor(spec: str, port: int, data_dir: Path | None) -> bool:
-    """Print what is fine and what is not; tell whether all is fine."""
+    """Print what is fine and what is not; tell whether nothing has to be put right."""
     console = Console(highlight=False)
     findings = [_python(), _servers(), _port(port)]
     try:
         app = load_app(spec, data_dir)
-    except (AgentrailError, ImportError, SyntaxError) as error:
-        findings.append(Finding(ok=False, what=f"application {spec}: {error}"))
+    except AgentrailError as error:
+        findings.append(Finding("fix", f"application {spec}: {error}"))
     else:
         agents = ", ".join(app.host.agents())
-        findings.append(Finding(ok=True, what=f"application {spec}: agents {agents}"))
+        findings.append(Finding("ok", f"application {spec}: agents {agents}"))
         findings.append(_data_dir(app.host.core.config.data_dir))
         findings.extend(_models(app))
     for finding in findings:
-        mark = ("ok ", "green") if finding.ok else ("fix", "red")
-        console.print(Text.assemble(mark, "  ", finding.what), soft_wrap=True)
-    return all(finding.ok for finding in findings)
+        mark = (f"{finding.mark:5}", _STYLES[finding.mark])
+        console.print(Text.assemble(mark, finding.what), soft_wrap=True)
+    return all(finding.mark != "fix" for finding in findings)
 
 
 def _python() -> Finding:
-    what = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
-    return Finding(ok=True, what=what)
+    return Finding("ok", f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}")
 
 
 def _servers() -> Finding:
     missing = [name for name in ("uvicorn", "hypercorn") if not _installed(name)]
     if missing:
-        what = f"no {' and no '.join(missing)}: pip install 'agentrail-host[server]'"
-        return Finding(ok=False, what=what)
-    return Finding(ok=True, what="HTTP servers: uvicorn (asyncio), hypercorn (trio)")
+        what = f"no {' and no '.join(missing)}: pip install '/path/to/agentrail[server]'"
+        return Finding("fix", what)
+    return Finding("ok", "HTTP servers: uvicorn (asyncio), hypercorn (trio)")
 
 
 def _port(port: int) -> Finding:
@@ -66,8 +73,8 @@ def _port(port: int) -> Finding:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             what = f"port {port} is taken ({error.strerror}): serve with --port, or stop the other"
-            return Finding(ok=False, what=what)
-    return Finding(ok=True, what=f"port {port} is free")
+            return Finding("fix", what)
+    return Finding("ok", f"port {port} is free")
 
 
 def _data_dir(path: Path) -> Finding:
@@ -76,34 +83,56 @@ def _data_dir(path: Path) -> Finding:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        return Finding(ok=False, what=f"data directory {path}: {error.strerror}")
-    return Finding(ok=True, what=f"data directory {path} can be written")
+        return Finding("fix", f"data directory {path}: {error.strerror}")
+    return Finding("ok", f"data directory {path} can be written")
 
 
 def _models(app: AgentApp) -> list[Finding]:
-    checks: dict[str, Callable[[], Finding]] = {"local": _local, "openai": _openai}
-    references = {str(served.reference) for served in app.host.composition.agents.values()}
+    own = {provider.name for provider in app.host.core.config.providers}
+    windows: dict[str, int] = {}
+    for served in app.host.composition.agents.values():
+        for reference in (served.profile.model, *served.profile.fallbacks):
+            windows[reference] = max(windows.get(reference, 0), served.profile.context_window)
     findings: list[Finding] = []
-    for reference in sorted(references):
-        check = checks.get(reference.partition(":")[0])
-        found = check() if check else Finding(ok=True, what="the application's own provider")
-        findings.append(Finding(ok=found.ok, what=f"model {reference}: {found.what}"))
+    for reference, window in sorted(windows.items()):
+        parsed = ModelReference.parse(reference)
+        check = None if parsed.provider in own else _CHECKS.get(parsed.provider)
+        found = check(parsed.model, window) if check else _OWN
+        findings.append(Finding(found.mark, f"model {reference}: {found.what}"))
     return findings
 
 
-def _local() -> Finding:
+def _local(model: str, window: int) -> Finding:
+    if model not in weights.MODELS:
+        known = ", ".join(weights.MODELS)
+        return Finding("fix", f"there is no such local model; there are: {known}")
     if not _installed("xllamacpp"):
-        return Finding(ok=False, what="no xllamacpp: pip install 'agentrail-host[local]'")
-    path = weights.installed()
-    if path is None:
-        return Finding(ok=False, what="its weights are missing: agentrail local install")
-    return Finding(ok=True, what="weights and runtime are there")
+        return Finding("fix", "no xllamacpp: pip install '/path/to/agentrail[local]'")
+    if weights.installed(weights.MODELS[model]) is None:
+        return Finding("fix", "its weights are missing: agentrail local install")
+    if window > CONTEXT // SLOTS:
+        what = f"it takes {CONTEXT // SLOTS} tokens, a profile's context_window is {window}"
+        return Finding("warn", what)
+    return Finding("ok", "weights and runtime are there")
 
 
-def _openai() -> Finding:
-    if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
-        return Finding(ok=True, what="OPENAI_API_KEY or OPENAI_BASE_URL is set")
-    return Finding(ok=False, what="set OPENAI_API_KEY (and OPENAI_BASE_URL for another server)")
+def _upstream(key: str, base_url: str, _model: str, _window: int) -> Finding:
+    found = [f"{name} is set" for name in (key, base_url) if os.environ.get(name)]
+    if not found:
+        return Finding("fix", f"set {key} (and {base_url} for another server)")
+    what = f"{', '.join(found)}; whether the server answers was not checked"
+    return Finding("ok", what)
+
+
+_OWN: Final = Finding("?", "of the application's own provider; it was not checked")
+_openai = partial(_upstream, "OPENAI_API_KEY", "OPENAI_BASE_URL")
+_anthropic = partial(_upstream, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL")
+_CHECKS: Final[Mapping[str, Callable[[str, int], Finding]]] = {
+    "local": _local,
+    "openai": _openai,
+    "openai-responses": _openai,
+    "anthropic": _anthropic,
+}
 
 
 def _installed(name: str) -> bool:

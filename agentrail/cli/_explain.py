@@ -1,14 +1,17 @@
 """``agentrail explain``: every hook of an application, and who runs it in which order and why."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from agentrail.cli._console import print_table
 from agentrail.cli._load import load_app
-from agentrail.hook import HOOKS, Hook, Kind
-from agentrail.host import Composition
+from agentrail.hook import COVERAGE, HOOKS, Fallback, Hook, Kind
+from agentrail.host import AppConfig, Composition, Served
+from agentrail.tool import Rule
 
 _COMPOSED = {
     "start": "one by one",
@@ -26,16 +29,41 @@ _COMPOSED = {
 _REVERSED = ("stop", "after_response", "after_tool_call")
 
 
-def explain(spec: str, data_dir: Path | None) -> None:
+def explain(spec: str, data_dir: Path | None, *, coverage: bool = False) -> None:
     """Print how an application is composed; nothing of it is started.
+
+    With ``coverage``, print which hooks run on which path, and which plugins have them.
 
     Raises:
         ConfigError: the application cannot be loaded.
     """
-    composition = load_app(spec, data_dir).host.composition
-    console = Console(highlight=False)
-    for line in (*_hooks(composition), *_agents(composition), *_routes(composition)):
+    host = load_app(spec, data_dir).host
+    composition, console = host.composition, Console(highlight=False)
+    if coverage:
+        _print_coverage(composition)
+        console.print()
+        paths = [(name, path.description) for name, path in COVERAGE.items()]
+        print_table(["path", "when"], paths)
+        return
+    agents = _agents(composition, host.core.config)
+    for line in (*_hooks(composition), *agents, *_routes(composition)):
         console.print(line, soft_wrap=True)
+
+
+def _print_coverage(composition: Composition) -> None:
+    """Print the table of paths and hooks; what is no plugin's hook here is dim."""
+    names = [name for name, spec in HOOKS.items() if spec.kind is not Kind.LIFECYCLE]
+    plugins = {name: ", ".join(hook.plugin for hook in composition.hooks[name]) for name in names}
+    rows = [
+        (
+            name,
+            *("runs" if name in path.hooks else "-" for path in COVERAGE.values()),
+            plugins[name] or "nobody",
+        )
+        for name in names
+    ]
+    idle = [name for name in names if not plugins[name]]
+    print_table(["hook", *COVERAGE, "plugins"], rows, dim=idle)
 
 
 def _hooks(composition: Composition) -> Iterator[Text]:
@@ -73,25 +101,63 @@ def _who(name: str, composition: Composition) -> Iterator[tuple[Hook, str]]:
 def _failure(hook: Hook) -> str:
     if hook.name == "start":
         return "keeps the host from starting"
-    if hook.name == "before_tool_call":
-        return "denies the call"
-    if hook.critical and HOOKS[hook.name].kind in {Kind.DECIDE, Kind.MODEL}:
-        return "refuses the request"
-    return "is reported"
+    if isinstance(hook.policy, Fallback):
+        return "has a fallback"
+    if HOOKS[hook.name].kind in {Kind.MODEL, Kind.TOOL}:
+        return {"deny": "denies the call", "abort": "refuses the request"}.get(
+            hook.policy, "is reported"
+        )
+    refuses = hook.critical and HOOKS[hook.name].kind is Kind.DECIDE
+    return "refuses the request" if refuses else "is reported"
 
 
-def _agents(composition: Composition) -> Iterator[Text]:
+def _agents(composition: Composition, config: AppConfig) -> Iterator[Text]:
     yield Text("\nProfiles", style="bold")
     for agent_id, served in composition.agents.items():
-        limits = served.profile.limits
-        tools = ", ".join(spec.name for spec in served.agent.request.tools) or "none"
-        yield Text.assemble(
-            "  ",
-            (agent_id, "green"),
-            " (default)" if agent_id == composition.default_agent else "",
-            f": {served.reference}; tools: {tools}; at most {limits.steps} steps, "
-            f"{limits.seconds:g} s",
-        )
+        default = " (default)" if agent_id == composition.default_agent else ""
+        yield Text.assemble("  ", (agent_id, "green"), default)
+        for what, told in _profile(served, config):
+            yield Text(f"    {what}: {told}")
+
+
+def _profile(served: Served, config: AppConfig) -> Iterator[tuple[str, str]]:
+    profile, limits = served.profile, served.profile.limits
+    yield "model", ", then ".join([profile.model, *profile.fallbacks])
+    yield "context window", f"{profile.context_window} tokens"
+    yield "model middleware", _names(config.model_middleware, "model")
+    yield "tools", ", ".join(spec.name for spec in served.agent.request.tools) or "none"
+    yield "tool middleware", _names(config.tool_middleware, "tool")
+    yield "permissions", _permissions(profile.permissions)
+    output = served.agent.output
+    yield "output", output.spec.name if output else "text"
+    yield "limits", f"at most {limits.steps} steps, {limits.seconds:g} s"
+
+
+def _names(middleware: Iterable[object], seam: str) -> str:
+    """Return the names of middleware, outermost first: of the function or class behind each."""
+    return ", ".join(_name(each, seam) for each in middleware) or "none"
+
+
+def _name(middleware: object, seam: str) -> str:
+    wrapped = getattr(middleware, seam, None)  # one for both seams has one for each
+    made = wrapped if callable(wrapped) else middleware
+    while isinstance(made, partial):
+        made = made.func
+    qualified: str = getattr(made, "__qualname__", type(made).__qualname__)
+    name = qualified.partition(".")[0]
+    named: object = getattr(getattr(made, "__self__", None), "name", None)
+    if isinstance(named, str):
+        return named
+    return name.lstrip("_").lower() if name.startswith("_") else name
+
+
+def _permissions(rules: Sequence[Rule]) -> str:
+    told: list[str] = []
+    for rule in rules:
+        patterns = "".join(f" {name}={pattern}" for name, pattern in rule.arguments.items())
+        reason = f" ({rule.reason})" if rule.reason else ""
+        told.append(f"{rule.verdict} {rule.tool}{patterns}{reason}")
+    return ", ".join(told) or "every call is allowed"
 
 
 def _routes(composition: Composition) -> Iterator[Text]:

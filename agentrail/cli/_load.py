@@ -3,10 +3,22 @@
 import importlib
 import os
 import sys
+import sysconfig
 from pathlib import Path
+from traceback import StackSummary, TracebackException
+from typing import Final
 
-from agentrail.errors import ConfigError
+from agentrail.errors import AgentrailError, ConfigError
 from agentrail.host import AgentApp
+
+_LIBRARIES: Final = tuple(
+    f"{directory}{os.sep}"
+    for directory in (
+        Path(__file__).parents[1],
+        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    )
+)
+"""Where the code is that an application's author did not write."""
 
 
 def load_app(spec: str, data_dir: Path | None = None) -> AgentApp:
@@ -15,7 +27,8 @@ def load_app(spec: str, data_dir: Path | None = None) -> AgentApp:
     ``data_dir`` is handed to the application as ``AGENTRAIL_DATA_DIR``.
 
     Raises:
-        ConfigError: there is no such module or attribute, or it is no application.
+        ConfigError: there is no such module or attribute, it is no application, or its code
+            raised something; then its frames are told too.
     """
     module_name, _, attribute = spec.partition(":")
     parts = module_name.split(".")
@@ -29,15 +42,10 @@ def load_app(spec: str, data_dir: Path | None = None) -> AgentApp:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # Of the module itself or of a package around it; what the module imports is another matter.
-        if not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        message = (
-            f"there is no module {module_name!r} here; run this where your app.py is, "
-            "or name the application as 'module:attribute'"
-        )
-        raise ConfigError(message) from error
+    except AgentrailError:
+        raise
+    except Exception as error:  # boundary: plugin - it is the application's own code that runs
+        raise ConfigError(_failure(module_name, error)) from error
     app: object = getattr(module, attribute or "app", None)
     if not isinstance(app, AgentApp):
         message = (
@@ -46,3 +54,24 @@ def load_app(spec: str, data_dir: Path | None = None) -> AgentApp:
         )
         raise ConfigError(message)
     return app
+
+
+def _failure(module_name: str, error: Exception) -> str:
+    """Return why a module cannot be loaded, and where in the application that happened."""
+    # Of the module itself or of a package around it; what the module imports is another matter.
+    if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
+        return (
+            f"there is no module {module_name!r} here; run this where your app.py is, "
+            "or name the application as 'module:attribute'"
+        )
+    told = TracebackException.from_exception(error)
+    own = [frame for frame in told.stack if _is_own(frame.filename)]
+    where = StackSummary.from_list(own).format()
+    if isinstance(error, SyntaxError):
+        where += list(told.format_exception_only())[:-1]
+    what = f"{type(error).__name__}: {error}".rstrip(": ")
+    return f"{module_name!r} cannot be loaded: {what}\n{''.join(where)}".rstrip()
+
+
+def _is_own(filename: str) -> bool:
+    return not filename.startswith("<") and not filename.startswith(_LIBRARIES)

@@ -3,6 +3,7 @@
 import sys
 from enum import StrEnum
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +15,13 @@ from agentrail.cli._console import print_error
 from agentrail.cli._doctor import doctor as run_doctor
 from agentrail.cli._explain import explain as run_explain
 from agentrail.cli._serve import serve as run_serve
+from agentrail.cli._sessions import show_session, show_sessions
 from agentrail.errors import AgentrailError
 from agentrail.model import weights
+from agentrail.requests import Principal
 
-# An error in the application is shown as Python shows it: the page of locals that typer makes of it
-# is longer, and may hold what does not belong on a screen.
+# What the application raises once it runs is shown as Python shows it: the page that typer makes of
+# it is longer, and has the values of variables, which may not belong on a screen.
 app = typer.Typer(
     help="A host for AI agents.",
     no_args_is_help=True,
@@ -27,6 +30,8 @@ app = typer.Typer(
 )
 local = typer.Typer(help="The small model that runs on this machine.", no_args_is_help=True)
 app.add_typer(local, name="local")
+sessions = typer.Typer(help="The sessions that are kept.", no_args_is_help=True)
+app.add_typer(sessions, name="sessions")
 
 
 class Backend(StrEnum):
@@ -39,6 +44,24 @@ class Backend(StrEnum):
 App = Annotated[str, typer.Argument(help="The application, as module:attribute.")]
 AppOption = Annotated[str, typer.Option("--app", help="The application, as module:attribute.")]
 DataDir = Annotated[Path | None, typer.Option(help="Where sessions are kept.", show_default="data")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"agentrail {version('agentrail-host')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 @app.command()
@@ -73,9 +96,15 @@ def chat(
 
 
 @app.command()
-def explain(application: App = "app:app", data_dir: DataDir = None) -> None:
+def explain(
+    application: App = "app:app",
+    data_dir: DataDir = None,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Print which hooks run on which path instead.")
+    ] = False,
+) -> None:
     """Print every hook of an application: who runs it, in which order, and why."""
-    run_explain(application, data_dir)
+    run_explain(application, data_dir, coverage=coverage)
 
 
 @app.command()
@@ -99,6 +128,30 @@ def local_install(
     if if_missing and weights.installed() is not None:
         return
     weights.install(progress=partial(Console().print, soft_wrap=True, highlight=False))
+
+
+@sessions.command("list")
+def sessions_list(
+    tenant: Annotated[str, typer.Option(help="The tenant.")] = "default",
+    user: Annotated[str, typer.Option(help="The user.")] = "local",
+    application: AppOption = "app:app",
+    data_dir: DataDir = None,
+) -> None:
+    """Print a user's sessions, the one changed last first."""
+    show_sessions(application, data_dir, Principal(tenant_id=tenant, user_id=user))
+
+
+@sessions.command("show")
+def sessions_show(
+    session: Annotated[str, typer.Argument(help="The session.")],
+    context: Annotated[
+        bool, typer.Option("--context", help="Print what the model was given in the last turn.")
+    ] = False,
+    application: AppOption = "app:app",
+    data_dir: DataDir = None,
+) -> None:
+    """Print a session's messages, or what the model was given of them and why."""
+    show_session(application, session, data_dir, context=context)
 
 
 def main() -> None:

@@ -1,12 +1,15 @@
 """``agentrail serve``: the host behind a real HTTP server."""
 
 import logging
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 import anyio
 
@@ -17,7 +20,10 @@ from agentrail.telemetry import configure
 
 _log = logging.getLogger("agentrail.cli")
 
-_MISSING = "serving needs an HTTP server: pip install 'agentrail-host[server]'"
+_MISSING = "serving needs an HTTP server: pip install '/path/to/agentrail[server]'"
+
+PATIENCE: Final = 1.0
+"""Seconds that clients have to read the ends of their turns."""
 
 Server = Callable[[AgentApp, socket.socket, anyio.Event], Awaitable[None]]
 """Serves an application that has started on a listening socket, until the event is set."""
@@ -73,6 +79,7 @@ def _listen(host: str, port: int) -> socket.socket:
 async def _run(app: AgentApp, listener: socket.socket, server: Server, grace: float) -> None:
     """Start the host, then serve it; at a signal end the turns, the server and the host."""
     stop, stopped = anyio.Event(), anyio.Event()
+    port: int = listener.getsockname()[1]
     failure: AgentrailError | None = None
 
     async def served() -> None:
@@ -96,11 +103,26 @@ async def _run(app: AgentApp, listener: socket.socket, server: Server, grace: fl
                 with anyio.CancelScope(shield=True):
                     await host.core.drain(grace)
                     stop.set()
+                    with anyio.move_on_after(PATIENCE):
+                        await stopped.wait()
+                    _hang_up(port)
                     await stopped.wait()
         except AgentrailError as error:  # the task group would wrap it
             failure = error
     if failure is not None:
         raise failure
+
+
+def _hang_up(port: int) -> None:
+    """Cut what connections a port has left, whose clients do not read.
+
+    hypercorn sends under a shield, and neither server hands out its connections.
+    """
+    for each in list(Path("/dev/fd").iterdir()):
+        with suppress(OSError), socket.socket(fileno=os.dup(int(each.name))) as connection:
+            name: object = connection.getsockname()
+            if isinstance(name, tuple) and port in name[1:2]:
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _url(listener: socket.socket) -> str:

@@ -8,15 +8,20 @@ from agentrail.hook._contract import (
     BeforeRequest,
     BeforeToolCall,
     ContextProvider,
+    Fallback,
     Interceptor,
     Lifecycle,
     Observer,
     OnChunk,
     OnError,
     Plugin,
+    Policy,
     Tool,
+    fallback,
 )
+from agentrail.hook._coverage import COVERAGE, Path
 from agentrail.hook._order import Hook, HookTable, compile_hooks, in_order, provider_hooks
+from agentrail.hook._policy import FAILED, attempt
 from agentrail.hook._run import (
     FailureHandler,
     Funnel,
@@ -29,6 +34,8 @@ from agentrail.hook._trace import active_tracer, span
 from agentrail.hook._watchdog import Guard, Watchdog
 
 __all__ = [
+    "COVERAGE",
+    "FAILED",
     "HOOKS",
     "AfterResponse",
     "AfterToolCall",
@@ -38,6 +45,7 @@ __all__ = [
     "Call",
     "ContextProvider",
     "FailureHandler",
+    "Fallback",
     "Funnel",
     "Guard",
     "Hook",
@@ -50,14 +58,18 @@ __all__ = [
     "Observer",
     "OnChunk",
     "OnError",
+    "Path",
     "Plugin",
     "PluginFailure",
+    "Policy",
     "Tool",
     "Watchdog",
     "active_tracer",
+    "attempt",
     "calling",
     "chain",
     "compile_hooks",
+    "fallback",
     "in_order",
     "log_failure",
     "provider_hooks",

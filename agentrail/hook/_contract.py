@@ -6,7 +6,9 @@ all members with their order, deadline and error policy; ``HOOKS`` is the same l
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
+
+from attrs import frozen
 
 from agentrail.messages import Attachment, Message, ToolCall, ToolResult, ToolSpec
 from agentrail.requests import (
@@ -17,6 +19,27 @@ from agentrail.requests import (
     ModelRequest,
     RequestContext,
 )
+
+
+@frozen(slots=True)
+class Fallback:
+    """What stands in for a hook that failed."""
+
+    value: object
+    """What the hook would have returned; or, as a string, the plugin whose hook is asked."""
+
+
+def fallback(value: object) -> Fallback:
+    """Return the policy that ``value`` stands in for a hook that failed.
+
+    A string names a plugin: its hook of the same name is asked instead.
+    """
+    return Fallback(value)
+
+
+Policy = Literal["abort", "skip"] | Fallback
+"""What the failure of a hook around a model call or a tool call means: the request is refused, the
+hook is as if it were not there, or something stands in for it."""
 
 
 class Plugin(Protocol):

@@ -5,12 +5,28 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import cast
+from types import NoneType
+from typing import Final, Literal, cast
 
 from attrs import field, frozen
 
-from agentrail.hook._contract import Plugin, Tool
-from agentrail.hook._spec import ATTRIBUTES, HOOKS, Kind
+from agentrail.hook._contract import Fallback, Plugin, Policy, Tool
+from agentrail.hook._spec import ATTRIBUTES, HOOKS, POLICIES, Kind
+from agentrail.messages import ToolResult
+from agentrail.requests import Delta, ModelReply, ModelRequest
+
+SEAMS = tuple(name for name, spec in HOOKS.items() if spec.kind in {Kind.MODEL, Kind.TOOL})
+"""The hooks around model calls and tool calls, which have a policy for their failures."""
+
+_STAND_INS: Final[Mapping[str, tuple[type, ...]]] = {
+    "before_request": (ModelRequest, ModelReply),
+    "on_chunk": (Delta,),
+    "after_response": (ModelReply,),
+    "on_error": (ModelReply,),
+    "before_tool_call": (ToolResult,),
+    "after_tool_call": (ToolResult,),
+}
+"""What a fallback of each of them may be, besides None and a plugin's name."""
 
 _HOOK_LIKE = re.compile(r"(on|before|after|intercept)_")
 _NEAR = 0.82
@@ -20,7 +36,7 @@ _NEARER = 0.92
 """The same for what is no function: a flag named ``started`` is nobody's mistake."""
 
 
-@frozen(slots=True)
+@frozen(slots=True, eq=False)
 class Hook:
     """One hook of one plugin, ready to be called."""
 
@@ -31,6 +47,8 @@ class Hook:
     is_async: bool
     deadline: float
     critical: bool = False
+    policy: Policy | Literal["deny"] = "skip"
+    """What its failure means, for a hook around model calls or tool calls."""
     version: str = ""
     position: int = 0
     """The plugin's place in the order, from 0; the profile's own providers stand before it."""
@@ -86,7 +104,8 @@ def compile_hooks(plugins: Iterable[Plugin]) -> tuple[HookTable, tuple[str, ...]
             by_name.setdefault(hook.name, []).append(hook)
         tools.extend((name, tool) for tool in _tools_of(plugin, faults))
     table = {name: tuple(hooks) for name, hooks in by_name.items()}
-    seams = any(HOOKS[name].kind in {Kind.MODEL, Kind.TOOL} for name in table)
+    faults.extend(_fallback_faults(table))
+    seams = not table.keys().isdisjoint(SEAMS)
     return HookTable(ordered, table, tuple(tools), seams), tuple(faults)
 
 
@@ -133,6 +152,7 @@ def _hook(
         is_async=_is_async(call),
         deadline=float(seconds) if isinstance(seconds, int | float) else HOOKS[name].deadline,
         critical=bool(getattr(plugin, "critical", False)),
+        policy=_policy(plugin, name),
         version=str(getattr(plugin, "version", "")),
         position=position,
     )
@@ -181,6 +201,7 @@ def _member_faults(plugin: Plugin) -> Iterable[str]:
     if not isinstance(getattr(plugin, "deadlines", {}), Mapping):
         yield "deadlines must be a mapping from hook names to seconds"
     yield from _deadline_faults(_deadlines(plugin))
+    yield from _policy_faults(getattr(plugin, "on_failure", {}))
     known = HOOKS.keys() | ATTRIBUTES
     for member in dir(plugin):
         if member.startswith("_") or member in known:
@@ -204,6 +225,39 @@ def _deadline_faults(deadlines: Mapping[object, object]) -> Iterable[str]:
             yield f"deadlines names no hook: {name!r}{_meant(str(name), HOOKS)}"
         elif not isinstance(seconds, int | float) or seconds <= 0:
             yield f"the deadline of {name!r} must be a number of seconds over 0, not {seconds!r}"
+
+
+def _policy(plugin: Plugin | None, name: str) -> Policy | Literal["deny"]:
+    declared: object = getattr(plugin, "on_failure", None)
+    if isinstance(declared, Mapping) and name in declared:
+        return cast("Mapping[str, Policy]", declared)[name]
+    if name == "before_tool_call":
+        return "deny"
+    return "abort" if getattr(plugin, "critical", False) else "skip"
+
+
+def _policy_faults(declared: object) -> Iterable[str]:
+    if not isinstance(declared, Mapping):
+        yield "on_failure must be a mapping from hook names to policies"
+        return
+    for name, policy in cast("Mapping[object, object]", declared).items():
+        if name not in SEAMS:
+            yield f"on_failure is for {', '.join(SEAMS)}, not for {name!r}"
+        elif policy not in POLICIES and not isinstance(policy, Fallback):
+            yield f"on_failure of {name!r} must be 'abort', 'skip' or fallback(...), not {policy!r}"
+        elif isinstance(policy, Fallback):
+            kinds = _STAND_INS[str(name)]
+            if not isinstance(policy.value, (str, NoneType, *kinds)):
+                known = " or ".join(["the name of a plugin", *(kind.__name__ for kind in kinds)])
+                yield f"{name!r} can fall back on {known}, not on {policy.value!r}"
+
+
+def _fallback_faults(table: Mapping[str, Sequence[Hook]]) -> Iterable[str]:
+    for hook in (hook for hooks in table.values() for hook in hooks):
+        if isinstance(hook.policy, Fallback) and isinstance(hook.policy.value, str):
+            others = [other.plugin for other in table[hook.name] if other.plugin != hook.plugin]
+            if hook.policy.value not in others:
+                yield f"{hook} falls back on {hook.policy.value!r}, which has no {hook.name}"
 
 
 def _meant(name: str, known: Iterable[str], cutoff: float = _NEAR) -> str:

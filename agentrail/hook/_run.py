@@ -1,19 +1,20 @@
 """The funnel: every hook of every plugin is called here and nowhere else.
 
-Order, deadline, error policy and span are decided in this module.  Cancellation from outside is
-never caught: it passes through every hook.
+Order, deadline, error policy, circuit breaker and span are decided in this module.  Cancellation
+from outside is never caught: it passes through every hook.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import anyio
-from attrs import define, frozen
+from attrs import define, field, frozen
 from opentelemetry.trace import Tracer
 
 from agentrail.errors import HookTimeout, HookTypeError, RequestRefused
+from agentrail.hook._breaker import Breaker, LeftAlone
 from agentrail.hook._order import Hook
 from agentrail.hook._trace import hook_span
 from agentrail.hook._watchdog import Guard, Watchdog
@@ -21,6 +22,9 @@ from agentrail.hook._watchdog import Guard, Watchdog
 _log = logging.getLogger("agentrail.hook")
 
 T = TypeVar("T")
+
+REPORT_SECONDS: Final = 10.0
+"""How long the application may take to be told of a failure."""
 
 calling: ContextVar[str] = ContextVar("agentrail_calling", default="")
 """The name of the plugin whose hook is running."""
@@ -42,9 +46,10 @@ FailureHandler = Callable[[PluginFailure], Awaitable[None] | None]
 def log_failure(failure: PluginFailure) -> None:
     """Log a hook that failed, with its traceback."""
     _log.warning(
-        "plugin %r failed in %s: %s",
+        "plugin %r failed in %s: %s: %s",
         failure.plugin,
         failure.hook,
+        type(failure.error).__name__,
         failure.error,
         exc_info=failure.error,
     )
@@ -58,6 +63,11 @@ class Funnel:
     on_failure: FailureHandler = log_failure
     tracer: Tracer | None = None
     generation: int = 0
+    breaker: Breaker = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Trust every hook."""
+        self.breaker = Breaker(self.watchdog.monotonic)
 
     async def observe(
         self, hooks: Sequence[Hook], *arguments: object, shield: bool = False
@@ -90,7 +100,7 @@ class Funnel:
         return found[0] if found else None
 
     async def collect(
-        self, hooks: Sequence[Hook], expected: type[T], *arguments: object
+        self, hooks: Sequence[Hook], expected: type[T] | tuple[type[T], ...], *arguments: object
     ) -> list[tuple[Hook, T]]:
         """Call all hooks one by one and return what those that did not fail returned."""
         results: list[tuple[Hook, T]] = []
@@ -120,14 +130,19 @@ class Funnel:
         return [result for slot in slots for result in slot]
 
     async def report(self, hook: Hook, error: Exception) -> None:
-        """Tell the application of a failure; a handler that fails itself changes nothing."""
+        """Tell the application of a failure; a handler that fails, or is late, changes nothing."""
         failure = PluginFailure(plugin=hook.plugin, hook=hook.name, error=error)
-        try:
-            told = self.on_failure(failure)
-            if told is not None:
-                await told
-        except Exception:  # noqa: BLE001 - boundary: observer
-            _log.exception("on_plugin_error failed while it was told of %s", hook)
+        with self.watchdog.guard() as guard:
+            guard.arm("on_plugin_error", REPORT_SECONDS)
+            try:
+                told = self.on_failure(failure)
+                if told is not None:
+                    await told
+            except Exception:  # noqa: BLE001 - boundary: observer
+                _log.exception("on_plugin_error failed while it was told of %s", hook)
+                log_failure(failure)
+        if guard.expired:
+            _log.error("on_plugin_error took longer than %g s", REPORT_SECONDS)
             log_failure(failure)
 
     async def _each(
@@ -140,13 +155,16 @@ class Funnel:
         shield: bool = False,
     ) -> None:
         """Call hooks in order until ``take`` says that it has what it wanted."""
-        index = 0
+        index, breaker = 0, self.breaker
+        troubles = breaker.troubles  # asked for each call, and nearly always empty
         while index < len(hooks):
             failure: Exception | None = None
             with self.watchdog.guard(shield=shield) as guard:
                 while index < len(hooks):
                     hook = hooks[index]
                     try:
+                        if troubles:
+                            breaker.check(hook)
                         calling.set(hook.plugin)
                         guard.arm(hook, hook.deadline)
                         if hook.is_async and self.tracer is None:  # what most calls are
@@ -155,7 +173,10 @@ class Funnel:
                             result = await self._call(hook, arguments, guard)
                         if guard.expired:  # it swallowed the cancellation and came back
                             break
-                        if take is not None and take(hook, result):
+                        done = take is not None and take(hook, result)
+                        if troubles:
+                            breaker.succeeded(hook)
+                        if done:
                             return
                     except Exception as error:  # noqa: BLE001 - boundary: plugin
                         failure = error
@@ -164,15 +185,22 @@ class Funnel:
             # One guard serves hook after hook; only a failure makes it necessary to open another.
             if index == len(hooks):
                 return
-            hook = hooks[index]
-            if failure is None:
-                failure = HookTimeout(f"{hook} took longer than {hook.deadline:g} s")
+            await self._failed(hooks[index], failure, refuse=refuse, shield=shield)
+            index += 1
+
+    async def _failed(
+        self, hook: Hook, failure: Exception | None, *, refuse: bool, shield: bool
+    ) -> None:
+        """Count and report a failure; without one, the hook was late."""
+        if failure is None:
+            failure = HookTimeout(f"{hook} took longer than {hook.deadline:g} s")
+        if not isinstance(failure, LeftAlone):
+            self.breaker.failed(hook)
             with anyio.CancelScope(shield=shield):
                 await self.report(hook, failure)
-            if refuse and hook.critical:
-                message = f"plugin {hook.plugin!r} failed in {hook.name} and is critical"
-                raise RequestRefused(message) from failure
-            index += 1
+        if refuse and hook.critical:
+            message = f"plugin {hook.plugin!r} failed in {hook.name} and is critical"
+            raise RequestRefused(message) from failure
 
     async def _call(self, hook: Hook, arguments: tuple[object, ...], guard: Guard) -> object:
         """Call a hook that is sync, or traced."""
@@ -186,8 +214,10 @@ class Funnel:
         return result
 
 
-def _checked(hook: Hook, result: object, expected: type[T]) -> T:
+def _checked(hook: Hook, result: object, expected: type[T] | tuple[type[T], ...]) -> T:
     if isinstance(result, expected):
         return result
-    message = f"{hook} returned {type(result).__name__}, not {expected.__name__}"
+    kinds = expected if isinstance(expected, tuple) else (expected,)
+    wanted = " or ".join([kind.__name__ for kind in kinds])
+    message = f"{hook} returned {type(result).__name__}, not {wanted}"
     raise HookTypeError(message)

@@ -52,5 +52,10 @@ HOOKS: Final[Mapping[str, HookSpec]] = MappingProxyType(
 ``context_providers`` is a sequence of hooks, every other member is one.
 """
 
-ATTRIBUTES: Final = frozenset({"name", "version", "priority", "critical", "deadlines", "tools"})
+ATTRIBUTES: Final = frozenset(
+    {"name", "version", "priority", "critical", "deadlines", "on_failure", "tools"}
+)
 """What a plugin may carry besides hooks."""
+
+POLICIES: Final = ("abort", "skip")
+"""What a plugin may say of its failures around model calls and tool calls, or a fallback."""

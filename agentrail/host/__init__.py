@@ -5,6 +5,8 @@ from agentrail.host._auth import Authenticator, BearerTokens, is_loopback
 from agentrail.host._compose import Composition, Served
 from agentrail.host._config import AppConfig, RequestLimits
 from agentrail.host._host import AgentHost
+from agentrail.host._inspect import Seen, inspect_context, said
+from agentrail.host._past import past_of
 from agentrail.host._stream import RunStream
 
 __all__ = [
@@ -16,7 +18,11 @@ __all__ = [
     "Composition",
     "RequestLimits",
     "RunStream",
+    "Seen",
     "Served",
     "create_app",
+    "inspect_context",
     "is_loopback",
+    "past_of",
+    "said",
 ]

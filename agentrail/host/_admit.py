@@ -1,11 +1,13 @@
 """The first step of every turn: is the request whole, and who is it from?"""
 
-from attrs import define
+from attrs import define, frozen
 
 from agentrail.errors import PayloadTooLarge, RequestError
+from agentrail.events import MessageRecorded
 from agentrail.host._compose import Composition
 from agentrail.host._config import RequestLimits
 from agentrail.host._core import Core
+from agentrail.host._past import Past
 from agentrail.host._services import RunServices
 from agentrail.ids import check_id, new_id
 from agentrail.messages import Attachment, Image, Part, Text
@@ -24,16 +26,24 @@ class Admitted:
     context: RequestContext
     services: RunServices
     composition: Composition
+    past: Past | None = None
+    """What the turn has done before, where it goes on."""
+    fingerprint: str = ""
+    """What was asked, where the request has an idempotency key."""
+
+
+@frozen(slots=True)
+class Caller:
+    """Who asks, and through which door."""
+
+    kind: Kind
+    transport: str
+    principal: Principal | None = None
+    request_id: str = ""
 
 
 async def admit(
-    core: Core,
-    request: ChatRequest,
-    *,
-    kind: Kind,
-    transport: str,
-    principal: Principal | None = None,
-    request_id: str = "",
+    core: Core, request: ChatRequest, caller: Caller, turn_id: str, fingerprint: str = ""
 ) -> Admitted:
     """Return the request with all its ids, and the composition that it will run under.
 
@@ -42,10 +52,7 @@ async def admit(
     """
     check_request(request, core.config.limits)
     composition = core.composition
-    if principal is None:
-        principal = Principal(tenant_id=request.tenant_id, user_id=request.user_id)
-    check_id(principal.tenant_id, "the tenant id")
-    check_id(principal.user_id, "the user id")
+    principal = principal_of(request, caller)
     agent_id = request.agent_id
     session_id = request.session_id
     if session_id is None:
@@ -61,21 +68,56 @@ async def admit(
     else:
         check_id(agent_id, "the agent id")
     owner = Owner(principal.tenant_id, principal.user_id, agent_id)
-    turn_id = new_id("turn")
     services = RunServices(core, composition, session_id, owner, turn_id)
-    context = RequestContext(
-        kind=kind,
-        transport=transport,
-        tenant_id=owner.tenant_id,
-        user_id=owner.user_id,
-        roles=principal.roles,
-        session_id=session_id,
-        turn_id=turn_id,
-        agent_id=agent_id,
-        request_id=check_id(request_id, "the request id") if request_id else turn_id,
+    context = _context(services, caller, principal.roles)
+    return Admitted(request, context, services, composition, fingerprint=fingerprint)
+
+
+def admit_again(core: Core, past: Past, caller: Caller) -> Admitted:
+    """Return what a suspended turn goes on with, under the present composition."""
+    record, composition = past.record, core.composition
+    services = RunServices(core, composition, record.session_id, record.owner, record.turn_id)
+    asked = next(e.message.parts for e in past.events if isinstance(e, MessageRecorded))
+    request = ChatRequest(
+        asked,
+        session_id=record.session_id,
+        agent_id=record.owner.agent_id,
+        tenant_id=record.owner.tenant_id,
+        user_id=record.owner.user_id,
+    )
+    roles = caller.principal.roles if caller.principal else frozenset[str]()
+    return Admitted(request, _context(services, caller, roles), services, composition, past)
+
+
+def principal_of(request: ChatRequest, caller: Caller) -> Principal:
+    """Return who asks: as authentication found out, or else as the request says.
+
+    Raises:
+        InvalidId: tenant or user is no identifier.
+    """
+    principal = caller.principal
+    if principal is None:
+        principal = Principal(tenant_id=request.tenant_id, user_id=request.user_id)
+    check_id(principal.tenant_id, "the tenant id")
+    check_id(principal.user_id, "the user id")
+    return principal
+
+
+def _context(services: RunServices, caller: Caller, roles: frozenset[str]) -> RequestContext:
+    request_id = caller.request_id
+    services.context = RequestContext(
+        kind=caller.kind,
+        transport=caller.transport,
+        tenant_id=services.owner.tenant_id,
+        user_id=services.owner.user_id,
+        roles=roles,
+        session_id=services.session_id,
+        turn_id=services.turn_id,
+        agent_id=services.owner.agent_id,
+        request_id=check_id(request_id, "the request id") if request_id else services.turn_id,
         services=services,
     )
-    return Admitted(request, context, services, composition)
+    return services.context
 
 
 def check_request(request: ChatRequest, limits: RequestLimits) -> None:

@@ -5,8 +5,8 @@ from types import MappingProxyType
 
 from attrs import frozen
 
-from agentrail.agent import Agent
-from agentrail.errors import CompositionError, InvalidId, ModelReferenceError
+from agentrail.agent import Agent, Output
+from agentrail.errors import CompositionError, ConfigError, InvalidId
 from agentrail.hook import (
     Hook,
     HookTable,
@@ -17,11 +17,12 @@ from agentrail.hook import (
 )
 from agentrail.host._config import AppConfig
 from agentrail.ids import check_id
+from agentrail.messages import estimate_spec_tokens
 from agentrail.model import ModelReference, Models
 from agentrail.profile import Profile, resolve
 from agentrail.requests import ModelRequest
 from agentrail.route import Route, standard_routes
-from agentrail.tool import Toolset, tool_endpoint
+from agentrail.tool import Gate, Toolset, guarded, rule_faults, tool_endpoint
 
 
 @frozen(slots=True)
@@ -34,6 +35,11 @@ class Served:
     """Its context providers and the plugins', in the order of their contributions."""
     agent: Agent
     """What the loop runs, without the plugins' hooks around its calls."""
+
+    def history_tokens(self, message_tokens: int) -> int:
+        """Return how much of the window the history may take beside a message and the tools."""
+        tool_tokens = self.profile.room - self.agent.room
+        return self.profile.history_tokens(message_tokens + tool_tokens)
 
 
 @frozen(slots=True)
@@ -76,9 +82,14 @@ def compose(config: AppConfig, models: Models, watchdog: Watchdog, generation: i
         served = _serve(profile, config, hooks, models, watchdog, faults)
         if served is not None:
             agents[profile.id] = served
+    routes = standard_routes() if config.routes is None else tuple(config.routes)
+    faults += [
+        f"route {route.path!r}: its path must begin with a slash"
+        for route in routes
+        if not route.path.startswith("/")
+    ]
     if faults:
         raise CompositionError(list(dict.fromkeys(faults)))
-    routes = standard_routes() if config.routes is None else tuple(config.routes)
     return Composition(generation, hooks, MappingProxyType(agents), routes)
 
 
@@ -94,13 +105,25 @@ def _serve(
     try:
         check_id(profile.id, "the profile id")
         reference = ModelReference.parse(profile.model)
-        model = models.call(profile.model)
-    except (InvalidId, ModelReferenceError) as error:
+        model = models.first_of([profile.model, *profile.fallbacks])
+        output = None if profile.output is None else Output.of(profile.output)
+    except (InvalidId, ConfigError) as error:
         faults.append(f"{where}: {error}")
         return None
+    if profile.room <= 0:
+        window = profile.context_window
+        faults.append(f"{where}: its context_window of {window} tokens is all for the answer")
     providers, provider_faults = provider_hooks(f"profile:{profile.id}", profile.context_providers)
     toolset, tool_faults = Toolset.of([*((where, tool) for tool in profile.tools), *hooks.tools])
     faults.extend([*provider_faults, *tool_faults])
+    tool_tokens = estimate_spec_tokens(toolset.specs)
+    if 0 < profile.room <= tool_tokens:
+        faults.append(
+            f"{where}: its tools take {tool_tokens} tokens, and its context_window of "
+            f"{profile.context_window} has {profile.room} for messages and tools"
+        )
+    rules = tuple(profile.permissions)
+    faults.extend(f"{where}: {fault}" for fault in rule_faults(rules, toolset.specs))
     return Served(
         profile=profile,
         reference=reference,
@@ -109,16 +132,26 @@ def _serve(
             reference=profile.model,
             request=ModelRequest(
                 model=reference.model,
+                provider=reference.provider,
                 messages=(),
                 tools=toolset.specs,
                 temperature=profile.temperature,
                 max_tokens=profile.limits.max_tokens,
+                output=None if output is None else output.spec,
             ),
             model=chain(config.model_middleware, model),
-            tools=chain(
-                config.tool_middleware,
-                tool_endpoint(toolset, watchdog, profile.limits.tool_seconds),
+            gate=Gate(
+                chain(
+                    config.tool_middleware,
+                    guarded(rules, tool_endpoint(toolset, watchdog, profile.limits.tool_seconds)),
+                ),
+                rules,
             ),
             limits=profile.limits,
+            result_chars=profile.limits.result_chars or profile.context_window,
+            room=max(0, profile.room - tool_tokens),
+            concurrent=toolset.concurrent,
+            prices=profile.prices,
+            output=output,
         ),
     )

@@ -1,7 +1,6 @@
 """What a running host shares with the runs in it."""
 
 from collections.abc import Callable, Coroutine
-from typing import Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -11,17 +10,10 @@ from agentrail.errors import HostNotRunning
 from agentrail.hook import Funnel, Watchdog
 from agentrail.host._compose import Composition
 from agentrail.host._config import AppConfig
+from agentrail.host._live import LiveTurns
 from agentrail.model import Models
 from agentrail.plugin import Lives
 from agentrail.session import SessionStore
-
-
-class Stoppable(Protocol):
-    """A turn, to whoever has to end it."""
-
-    def stop(self) -> None:
-        """End the turn with ``host_not_running``."""
-        ...
 
 
 @define(slots=True, eq=False)
@@ -37,11 +29,15 @@ class Core:
     funnel: Funnel = field(init=False)
     """Calls the hooks of the present composition."""
     lives: Lives = field(init=False)
+    compacting: set[str] = field(factory=set[str], init=False)
+    """The sessions whose history is being summarized."""
     running: bool = field(default=False, init=False)
-    turns: set[Stoppable] = field(factory=set[Stoppable], init=False)
-    """The turns that run in tasks of their callers."""
+    turns: LiveTurns = field(factory=LiveTurns, init=False)
+    """The turns that run."""
     _runs: TaskGroup = field(init=False)
     _runs_ended: anyio.Event = field(init=False)
+    _over: bool = field(default=False, init=False)
+    """Whether what ran at the end of the grace was told to stop."""
     _busy: int = field(default=0, init=False)
     _idle: anyio.Event = field(init=False)
 
@@ -57,6 +53,7 @@ class Core:
     async def own_runs(self, *, task_status: TaskStatus[None]) -> None:
         """Be the task that owns the streamed runs, until ``drain`` ends it."""
         self._runs_ended, self._idle = anyio.Event(), anyio.Event()
+        self._over = False
         try:
             async with anyio.create_task_group() as self._runs:
                 task_status.started()
@@ -73,6 +70,15 @@ class Core:
         if not self.running:
             message = "the host is not running: use it inside 'async with app.host', or serve it"
             raise HostNotRunning(message)
+
+    def check_grace(self) -> None:
+        """Return when a run may begin whose request was let in.
+
+        Raises:
+            HostNotRunning: the runs were ended.
+        """
+        if self._over:
+            raise HostNotRunning("the host stopped before the turn began")
 
     def enter(self) -> None:
         """Count a request in.
@@ -100,8 +106,10 @@ class Core:
             with anyio.move_on_after(seconds):
                 while self._busy:
                     await self._idle.wait()
-            for turn in tuple(self.turns):
-                turn.stop()
+            self._over = True
+            for live in self.turns.all():
+                if live.run is not None:
+                    live.run.stop()
             self._runs.cancel_scope.cancel()
             await self._runs_ended.wait()
             while self._busy:

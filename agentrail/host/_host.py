@@ -1,32 +1,47 @@
 """The host: owns the composition, the session store and the plugins' lives."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Self
 
 import anyio
 from attrs import define, field
 
-from agentrail.errors import HostNotRunning, SessionNotFound
+from agentrail.errors import ArtifactNotFound, HostNotRunning, SessionNotFound
+from agentrail.events import ApprovalDecided
 from agentrail.hook import Watchdog, active_tracer
-from agentrail.host._admit import admit
+from agentrail.host._admit import Caller
+from agentrail.host._begin import answered, begin
+from agentrail.host._blocking import watched_loop
+from agentrail.host._check import check_kinds
 from agentrail.host._compose import Composition, compose
 from agentrail.host._config import AppConfig
+from agentrail.host._control import (
+    cancel_turn,
+    decide_call,
+    run_apart,
+    turn_events,
+    turn_status,
+)
 from agentrail.host._core import Core
+from agentrail.host._live import Follow
+from agentrail.host._past import artifact_of
 from agentrail.host._services import RunServices
 from agentrail.host._stream import RunStream
-from agentrail.host._turn import Turn
 from agentrail.ids import check_id
 from agentrail.model import Models
 from agentrail.requests import (
     ChatRequest,
     ChatResponse,
+    EventStream,
     Principal,
     RequestContext,
+    Resume,
     SessionSummary,
     StoredMessage,
+    TurnStatus,
 )
 from agentrail.session import SessionStore, SQLiteSessionStore, TurnRecord
 
@@ -51,6 +66,7 @@ class AgentHost:
         Raises:
             CompositionError: the application's parts do not fit together.
         """
+        check_kinds(config)
         models = Models(config.providers)
         watchdog = Watchdog(config.clock)
         composition = compose(config, models, watchdog, generation=1)
@@ -94,12 +110,17 @@ class AgentHost:
         stack.callback(group.cancel_scope.cancel)
         watch = anyio.CancelScope(shield=True)  # deadlines hold to the end, cancelled or not
         stack.callback(watch.cancel)
-        group.start_soon(_within, watch, core.watchdog.run)
+        heart = stack.enter_context(watched_loop())
+        group.start_soon(_within, watch, core.watchdog.run, heart.run)
         await core.store.start()
         stack.push_async_callback(_shielded, core.store.stop)
         stack.push_async_callback(_shielded, core.models.stop)
         await core.models.start(
-            [str(served.reference) for served in self.composition.agents.values()]
+            [
+                reference
+                for served in self.composition.agents.values()
+                for reference in (served.profile.model, *served.profile.fallbacks)
+            ]
         )
         stack.push_async_callback(core.lives.stop)
         await core.lives.start(group)
@@ -121,43 +142,35 @@ class AgentHost:
 
     async def chat(
         self,
-        request: ChatRequest,
+        request: ChatRequest | Resume,
         *,
         principal: Principal | None = None,
         transport: str = "python",
         request_id: str = "",
     ) -> ChatResponse:
-        """Run a turn and return its answer.
+        """Run a turn, or let a suspended one go on, and return its answer.
 
         ``principal`` is who asks, where authentication found out; otherwise the request says.
-        Cancelled, the turn is closed in the log and the session can go on.
+        Cancelled, the turn is closed in the log and the session can go on; a turn that may go on
+        without its caller does.
 
         Raises:
             AgentrailError: the turn failed; its leaf and code say why.
         """
-        core = self.core
-        core.enter()
+        caller = Caller("chat", transport, principal, request_id)
+        begun = await begin(self.core, request, caller)
+        if isinstance(begun, Follow):
+            return (await answered(self.core, begun)).answer()
+        if request.on_disconnect == "continue":
+            return await run_apart(self.core, begun)
         try:
-            admitted = await admit(
-                core,
-                request,
-                kind="chat",
-                transport=transport,
-                principal=principal,
-                request_id=request_id,
-            )
-            turn = Turn(core, admitted)
-            core.turns.add(turn)
-            try:
-                return await turn.run()
-            finally:
-                core.turns.discard(turn)
+            return await begun.run()
         finally:
-            core.leave()
+            begun.close()
 
     def stream(
         self,
-        request: ChatRequest,
+        request: ChatRequest | Resume,
         *,
         principal: Principal | None = None,
         transport: str = "python",
@@ -166,9 +179,70 @@ class AgentHost:
         """Run a turn and read its events, as ``async with host.stream(...) as events``.
 
         Entering waits for the first event and raises what goes wrong before it; what goes wrong
-        later is the terminal event.  Leaving before the terminal event cancels the turn.
+        later is the terminal event.  Leaving before the terminal event cancels the turn, unless
+        the request lets it go on.
         """
-        return RunStream(self.core, request, principal, transport, request_id)
+        return RunStream(self.core, request, Caller("stream", transport, principal, request_id))
+
+    def events(
+        self, principal: Principal, turn_id: str, *, after: int = 0
+    ) -> AbstractAsyncContextManager[EventStream]:
+        """Read a turn's events with numbers over ``after``, until the turn has ended.
+
+        Entering raises ``TurnNotFound`` when the principal has no such turn.
+        """
+        return turn_events(self.core, principal, turn_id, after)
+
+    async def turn(self, principal: Principal, turn_id: str) -> TurnStatus:
+        """Return where a turn stands.
+
+        Raises:
+            TurnNotFound: the principal has no such turn.
+        """
+        return await turn_status(self.core, principal, turn_id)
+
+    async def cancel(self, principal: Principal, turn_id: str) -> TurnStatus:
+        """End a turn that runs or is suspended, and return where it stands then.
+
+        Raises:
+            TurnNotFound: the principal has no such turn.
+        """
+        return await cancel_turn(self.core, principal, turn_id)
+
+    async def decide(
+        self,
+        principal: Principal,
+        turn_id: str,
+        call_id: str,
+        *,
+        approved: bool,
+        reason: str = "",
+    ) -> TurnStatus:
+        """Approve a tool call that waits, or refuse it; it is durable when this returns.
+
+        When no call waits any more, ``chat`` or ``stream`` of a ``Resume`` lets the turn go on.
+
+        Raises:
+            TurnNotFound: the principal has no such turn.
+            NotPending: the turn does not wait for that call.
+        """
+        decided = ApprovalDecided(
+            call_id=call_id, approved=approved, reason=reason, by=principal.user_id
+        )
+        return await decide_call(self.core, principal, turn_id, decided)
+
+    async def artifact(self, principal: Principal, session_id: str, artifact_id: str) -> str:
+        """Return the whole of a tool's result that the model was shown a part of.
+
+        Raises:
+            SessionNotFound: the principal has no such session.
+            ArtifactNotFound: the session has no such artifact.
+        """
+        await self._check_session(principal, session_id)
+        text = await artifact_of(self.core.store, session_id, artifact_id)
+        if text is None:
+            raise ArtifactNotFound(f"there is no artifact {artifact_id!r} in this session")
+        return text
 
     async def sessions(
         self, principal: Principal, *, before: float | None = None, limit: int = 50
@@ -252,6 +326,10 @@ async def _shielded(stop: Callable[[], Awaitable[None]]) -> None:
         await stop()
 
 
-async def _within(scope: anyio.CancelScope, run: Callable[[], Awaitable[None]]) -> None:
+async def _within(
+    scope: anyio.CancelScope, *runs: Callable[[], Coroutine[object, object, None]]
+) -> None:
     with scope:
-        await run()
+        async with anyio.create_task_group() as tasks:
+            for run in runs:
+                tasks.start_soon(run)

@@ -3,6 +3,7 @@
 Source: RFC 9457, https://www.rfc-editor.org/rfc/rfc9457
 """
 
+import logging
 import math
 
 import msgspec
@@ -12,6 +13,8 @@ from starlette.responses import Response
 from agentrail.errors import AgentrailError, Unauthenticated
 from agentrail.events import TurnError
 from agentrail.messages import Usage
+
+_log = logging.getLogger("agentrail.host")
 
 _json = msgspec.json.Encoder()
 
@@ -33,11 +36,19 @@ def turn_error(error: AgentrailError, usage: Usage) -> TurnError:
         code=error.code,
         title=title(error),
         status=error.status,
-        detail=error.detail,
+        # Half of a surrogate pair, as from a file's name, cannot be written.
+        detail=error.detail.encode(errors="replace").decode(),
         retryable=error.retryable,
         trace_id=trace_id(),
         usage=usage,
     )
+
+
+def unexpected(error: Exception, turn_id: str) -> AgentrailError:
+    """Return what a client is told of an error that nobody meant, and log that."""
+    _log.error("turn %s failed", turn_id, exc_info=error)
+    # Its text stays in the log: it may hold what a client must not see.
+    return AgentrailError(f"the turn failed: {type(error).__name__}; see the host's log")
 
 
 def problem(error: AgentrailError) -> Response:

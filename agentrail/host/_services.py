@@ -10,12 +10,13 @@ from msgspec.structs import replace
 
 from agentrail.errors import AgentrailError
 from agentrail.events import Event, SessionReset
-from agentrail.hook import Call, calling
+from agentrail.hook import Call, calling, chain
 from agentrail.host._compose import Composition
 from agentrail.host._core import Core
+from agentrail.host._past import artifact_of
 from agentrail.messages import Message
 from agentrail.model import ModelReference
-from agentrail.requests import Delta, ModelReply, ModelRequest
+from agentrail.requests import Delta, ModelReply, ModelRequest, RequestContext
 from agentrail.session import Lease, Owner, recorded
 
 _ALL = 1_000_000_000
@@ -36,6 +37,8 @@ class RunServices:
     turn_id: str
     lease: Lease | None = None
     """The run's own hold on its session, while it has one."""
+    context: RequestContext | None = None
+    """What the run's hooks are told."""
     _session: "_Session | None" = field(default=None, init=False)
 
     @property
@@ -48,14 +51,16 @@ class RunServices:
     def model(self, reference: str | None = None) -> "_Model":
         """Return the model that ``provider:model`` names; None names the agent's own.
 
+        Its calls go through the application's middleware, and not through the plugins' hooks.
+
         Raises:
             ModelReferenceError: the reference names no provider of this host.
         """
         if reference is None:
-            reference = str(self.composition.agent(self.owner.agent_id).reference)
-        return _Model(
-            self.core, self.core.models.call(reference), ModelReference.parse(reference).model
-        )
+            served = self.composition.agent(self.owner.agent_id)
+            return _Model(self.core, served.agent.model, served.reference, self.context)
+        call = chain(self.core.config.model_middleware, self.core.models.call(reference))
+        return _Model(self.core, call, ModelReference.parse(reference), self.context)
 
     def background(self, task: Callable[[], Awaitable[object]], name: str = "") -> None:
         """Run ``task`` outside the request; the plugin whose hook is running owns it."""
@@ -81,6 +86,9 @@ class _Session:
             before = rows[-1].seq
         return found[::-1]
 
+    async def artifact(self, artifact_id: str) -> str | None:
+        return await artifact_of(self._run.core.store, self._run.session_id, artifact_id)
+
     async def note(self, text: str) -> None:
         await self._append(recorded(Message.system(text)))
 
@@ -102,7 +110,8 @@ class _Session:
 class _Model:
     _core: Core
     _call: Call[ModelRequest, ModelReply]
-    _name: str
+    _reference: ModelReference
+    _context: RequestContext | None
 
     async def complete(self, messages: Sequence[Message]) -> Message:
         reply = await self._call(self._request(messages))
@@ -112,7 +121,12 @@ class _Model:
         return _Pieces(self._core, self._call, self._request(messages))
 
     def _request(self, messages: Sequence[Message]) -> ModelRequest:
-        return ModelRequest(model=self._name, messages=tuple(messages))
+        return ModelRequest(
+            model=self._reference.model,
+            provider=self._reference.provider,
+            messages=tuple(messages),
+            context=self._context,
+        )
 
 
 @define(slots=True)

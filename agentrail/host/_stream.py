@@ -16,12 +16,15 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from attrs import define, field
 
-from agentrail.errors import AgentrailError, HostNotRunning
-from agentrail.events import Event
-from agentrail.host._admit import admit
+from agentrail.errors import AgentrailError, HostNotRunning, NotPending
+from agentrail.events import TERMINAL, Event
+from agentrail.host._admit import Caller
+from agentrail.host._begin import begin
 from agentrail.host._core import Core
+from agentrail.host._live import Follow
+from agentrail.host._problems import unexpected
 from agentrail.host._turn import Turn
-from agentrail.requests import ChatRequest, ChatResponse, Principal
+from agentrail.requests import ChatRequest, ChatResponse, Resume
 
 _log = logging.getLogger("agentrail.host")
 
@@ -31,17 +34,24 @@ BUFFER = 64
 
 @define(slots=True, eq=False)
 class RunStream:
-    """The events of one run; open it with ``async with``, leave it early to cancel the run."""
+    """The events of one run; open it with ``async with``, leave it early to cancel the run.
+
+    A run whose request says that it may go on is left to the host instead.
+    """
 
     core: Core
-    request: ChatRequest
-    principal: Principal | None
-    transport: str
-    request_id: str
+    request: ChatRequest | Resume
+    caller: Caller
     _batches: MemoryObjectReceiveStream[Sequence[Event]] = field(init=False)
     _ready: deque[Event] = field(factory=deque[Event], init=False)
+    _late: Sequence[Event] = field(default=(), init=False)
+    """What the run stopped waiting to pass on, because it was cancelled there or is at its end."""
+    _last: int = field(default=0, init=False)
+    """The number of the last event that was passed on."""
     _send: MemoryObjectSendStream[Sequence[Event]] = field(init=False)
     _turn: Turn | None = field(default=None, init=False)
+    _follow: Follow | None = field(default=None, init=False)
+    """The events of a run that was asked for before, in place of one of its own."""
     _scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
     _done: anyio.Event = field(factory=anyio.Event, init=False)
     _failure: AgentrailError | None = field(default=None, init=False)
@@ -66,26 +76,21 @@ class RunStream:
         Raises:
             AgentrailError: the run failed before its first event.
         """
-        self.core.enter()
+        begun = await begin(self.core, self.request, self.caller, self._show)
+        if isinstance(begun, Follow):
+            self._follow = begun
+            return self
+        self._send, self._batches = anyio.create_memory_object_stream[Sequence[Event]](BUFFER)
+        self._turn = begun
+        self.core.spawn(partial(self._run, begun), f"turn {begun.context.turn_id}")
         opened = False
         try:
-            admitted = await admit(
-                self.core,
-                self.request,
-                kind="stream",
-                transport=self.transport,
-                principal=self.principal,
-                request_id=self.request_id,
-            )
-            self._send, self._batches = anyio.create_memory_object_stream[Sequence[Event]](BUFFER)
-            self._turn = Turn(self.core, admitted, self._show)
-            self.core.spawn(partial(self._run, self._turn), f"turn {admitted.context.turn_id}")
             opened = await self._more()
         finally:
             if not opened:
-                await self._leave()
+                await self.__aexit__(None, None, None)
         if not opened:
-            raise self._failure or HostNotRunning("the host stopped before the turn began")
+            raise self._failure or _never_began(begun)
         return self
 
     async def __aexit__(
@@ -94,8 +99,14 @@ class RunStream:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the run: one that has not committed is cancelled, its transcript is mended."""
-        await self._leave()
+        """End the run: one that has not committed is cancelled, its transcript is mended.
+
+        One that may go on does, in the host.
+        """
+        if self.request.on_disconnect == "cancel":
+            await self._leave()
+        elif self._turn is not None:
+            self._batches.close()
 
     def __aiter__(self) -> Self:
         """Return the stream itself."""
@@ -103,16 +114,24 @@ class RunStream:
 
     async def __anext__(self) -> Event:
         """Return the next event, or end after the terminal one."""
+        if self._follow is not None:
+            return await anext(self._follow)
         if not self._ready and not await self._more():
             raise StopAsyncIteration
         return self._ready.popleft()
 
     async def _more(self) -> bool:
-        """Wait for a batch of events; tell whether there was one."""
-        try:
-            self._ready.extend(await self._batches.receive())
-        except anyio.EndOfStream:
-            return False
+        """Wait for events; tell whether there were any."""
+        while not self._ready:
+            try:
+                batch = await self._batches.receive()
+            except anyio.EndOfStream:
+                batch, self._late = self._late, ()
+                if not batch:
+                    return False
+            # One may have been taken just as the run stopped waiting for that: it comes again.
+            self._ready += [event for event in batch if event.id > self._last]
+            self._last = batch[-1].id
         return True
 
     async def _leave(self) -> None:
@@ -123,12 +142,28 @@ class RunStream:
             self._batches.close()
             with anyio.CancelScope(shield=True):
                 await self._done.wait()
-        else:
-            self.core.leave()
 
     async def _show(self, events: Sequence[Event]) -> None:
-        with suppress(anyio.BrokenResourceError):  # the reader has left, and is owed nothing
-            await self._send.send(events)
+        """Pass on what was written; nothing of it is lost, however the run is ended meanwhile."""
+        batch, self._late = [*self._late, *events], ()
+        try:
+            self._send.send_nowait(batch)
+        except anyio.BrokenResourceError:
+            return  # the reader has left, who is owed nothing
+        except anyio.WouldBlock:
+            await self._wait(batch)
+
+    async def _wait(self, batch: Sequence[Event]) -> None:
+        """Wait for a slow reader; a run that is being ended does not."""
+        sent = False
+        try:
+            if not isinstance(batch[-1], TERMINAL):
+                with suppress(anyio.BrokenResourceError):
+                    await self._send.send(batch)
+                sent = True
+        finally:
+            if not sent:
+                self._late = batch
 
     async def _run(self, turn: Turn) -> None:
         """Be the run's task."""
@@ -142,17 +177,26 @@ class RunStream:
         finally:
             self._send.close()
             self._done.set()
-            self.core.leave()
+            turn.close()
 
     async def _finish(self, turn: Turn) -> None:
         try:
             await turn.run()
         except AgentrailError as error:
             self._failure = error
+        except Exception as error:  # noqa: BLE001 - boundary: ASGI edge - the host must go on
+            self._failure = unexpected(error, turn.context.turn_id)
 
     async def _trickle(self, turn: Turn) -> None:
         try:
             await turn.journal.trickle()
-        except AgentrailError as error:
+        except Exception as error:  # noqa: BLE001 - boundary: plugin - it may hold anything
             # What could not be written is tried again by the run, which then fails of it.
             _log.debug("a delta was left to the run: %s", error)
+
+
+def _never_began(turn: Turn) -> AgentrailError:
+    """Return why a run ended without an event or a failure of its own."""
+    if turn.ending == "cancelled":
+        return NotPending(f"turn {turn.context.turn_id!r} was cancelled before it went on")
+    return HostNotRunning("the host stopped before the turn began")

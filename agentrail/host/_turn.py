@@ -6,9 +6,8 @@ terminal event, sent after the commit; ``on_turn_persisted`` runs only after a c
 ``on_request_end`` whenever ``on_request_start`` ran.
 """
 
-import logging
 from collections.abc import Awaitable
-from typing import Final
+from typing import Final, Literal
 
 import anyio
 from attrs import define, field
@@ -16,14 +15,13 @@ from msgspec.structs import replace
 from opentelemetry.trace import Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from agentrail.agent import Journal, Reader, Run, run_loop
+from agentrail.agent import Agent, Journal, Reader, Run, run_loop
 from agentrail.errors import (
     AgentrailError,
     DeadlineExceeded,
     HookTypeError,
     HostNotRunning,
     RequestRefused,
-    SessionError,
 )
 from agentrail.events import (
     AttachmentsAdded,
@@ -31,13 +29,19 @@ from agentrail.events import (
     MessageEnd,
     MessageStart,
     TurnEnd,
+    TurnOutcome,
     TurnStart,
 )
 from agentrail.hook import Funnel, Guard, Hook, calling, span
 from agentrail.host._admit import Admitted
+from agentrail.host._break_off import break_off
+from agentrail.host._compact import Compaction
 from agentrail.host._compose import Served
 from agentrail.host._core import Core
-from agentrail.host._problems import turn_error
+from agentrail.host._live import LiveTurn
+from agentrail.host._past import Past
+from agentrail.host._problems import unexpected
+from agentrail.host._resume import check_resumable, history_before, hold, take_up
 from agentrail.host._seams import agent_of
 from agentrail.messages import Message, as_messages, estimate_tokens
 from agentrail.profile import Profile
@@ -45,18 +49,17 @@ from agentrail.requests import ChatResponse, Delta, RequestContext
 from agentrail.session import with_attachments
 from agentrail.telemetry import names
 
-_log = logging.getLogger("agentrail.host")
-
 INTERCEPT_SECONDS: Final = 600.0
 """How long an interceptor's own text may take to come."""
 
 
 @define(slots=True, eq=False)
 class Turn:
-    """One run of one turn."""
+    """One run of one turn; ``close`` it when it has run, or was never run."""
 
     core: Core
     admitted: Admitted
+    live: LiveTurn
     reader: Reader | None = None
     response: ChatResponse | None = None
     """The interceptor's answer, as soon as there is one: a stream takes its status from it."""
@@ -64,8 +67,8 @@ class Turn:
     journal: Journal = field(init=False)
     funnel: Funnel = field(init=False)
     guard: Guard | None = field(default=None, init=False)
-    stopped: bool = field(default=False, init=False)
-    """Whether the host ends the run because it stops itself."""
+    ending: Literal["", "stopped", "cancelled"] = field(default="", init=False)
+    """Whether the run is ended from outside: by the host, which stops, or on somebody's wish."""
     completed: bool = False
     """Whether the turn got to its commit; a turn that did and is written is persisted."""
 
@@ -74,12 +77,30 @@ class Turn:
         self.context = self.admitted.context
         self.funnel = self.core.funnel
         self.journal = Journal(
-            self.context.turn_id, self.context.session_id, self.core.config.clock, self.reader
+            self.context.turn_id,
+            self.context.session_id,
+            self.core.config.clock,
+            self.reader,
+            on_written=self.live.tell,
         )
+        self.live.begin(self)
 
     def stop(self) -> None:
-        """End the run with ``host_not_running``, wherever it is."""
-        self.stopped = True
+        """End the run with ``host_not_running``, wherever it is; a stream is left to its task."""
+        if self.context.kind == "chat":
+            self._end_by("stopped")
+
+    def cancel(self) -> None:
+        """End the run as cancelled, wherever it is."""
+        self._end_by("cancelled")
+
+    def close(self) -> None:
+        """Be over, for the host and for those who follow the turn."""
+        self.core.turns.end(self.live)
+        self.core.leave()
+
+    def _end_by(self, ending: Literal["stopped", "cancelled"]) -> None:
+        self.ending = self.ending or ending
         if self.guard is not None:
             self.guard.dismiss()
 
@@ -114,17 +135,13 @@ class Turn:
                 await self.core.store.announced(self.context.turn_id)
 
     async def _answer(self) -> ChatResponse:
-        """Let an interceptor answer, or else the profile."""
+        """Let an interceptor answer, or else the profile; what is resumed was let pass before."""
         composition, context = self.admitted.composition, self.context
-        taken = await self.funnel.first(
-            composition.hooks["intercept_chat_request"],
-            ChatResponse,
-            self.admitted.request,
-            context,
-        )
+        interceptors = composition.hooks["intercept_chat_request"] if not self.admitted.past else ()
+        taken = await self.funnel.first(interceptors, ChatResponse, self.admitted.request, context)
         with self.core.watchdog.guard() as guard:
             self.guard = guard
-            if self.stopped:
+            if self.ending:
                 guard.dismiss()
             if taken is not None:
                 guard.arm(f"turn {context.turn_id}", INTERCEPT_SECONDS)
@@ -132,6 +149,8 @@ class Turn:
             served = composition.agent(context.agent_id)
             guard.arm(f"turn {context.turn_id}", served.profile.limits.seconds)
             return await self._settled(self._converse(served), guard)
+        if self.ending == "cancelled":
+            return self._response(ChatResponse(stop_reason="cancelled", outcome="cancelled"))
         raise self._ended(guard)
 
     async def _settled(self, work: Awaitable[ChatResponse], guard: Guard) -> ChatResponse:
@@ -143,34 +162,66 @@ class Turn:
             failure = error
             raise
         except Exception as error:  # boundary: ASGI edge - prompts and middleware are the app's
-            _log.exception("turn %s failed", self.context.turn_id)
-            # Its text stays in the log: it may hold what a client must not see.
-            kind = type(error).__name__
-            failure = AgentrailError(f"the turn failed: {kind}; see the host's log")
+            failure = unexpected(error, self.context.turn_id)
             raise failure from error
         finally:
-            if not self.journal.ended:
-                self.completed = False
-                with anyio.CancelScope(shield=True):
-                    ended = self._ended(guard) if guard.expired or self.stopped else failure
-                    await self._break_off(ended)
-            self._release()
+            try:
+                if not self.journal.ended:
+                    self.completed = False
+                    if self.ending == "stopped" or guard.expired:
+                        failure = self._ended(guard)
+                    with anyio.CancelScope(shield=True):
+                        cancelled = self.ending == "cancelled"
+                        await break_off(self.journal, None if cancelled else failure)
+            finally:
+                self._release()
 
     # The profile's answer.
 
     async def _converse(self, served: Served) -> ChatResponse:
         """Have the profile's model answer, in the session."""
-        user = Message.user(self.admitted.request.message)
-        await self._open(user, served.profile.history_tokens(estimate_tokens(user)))
-        messages = await self._prepare(served, user)
         run = Run(self.context, self.journal, self.core.config.clock, self.funnel.tracer)
+        if self.admitted.past is None:
+            user = Message.user(self.admitted.request.message)
+            await self._open(user, served.history_tokens(estimate_tokens(user)))
+            messages = await self._prepare(served, user)
+        else:
+            messages = await self._take_up(served, self.admitted.past, run)
         hooks = self.admitted.composition.hooks
         agent = agent_of(served, hooks, self.funnel, self.context)
+        compaction = self._compaction(served, agent)
+        run.compact = None if compaction is None else compaction.at_once
         answer = await run_loop(agent, run, messages)
         text, stop_reason = answer.message.text, answer.stop_reason
-        self.journal.add(TurnEnd(message=text, stop_reason=stop_reason, usage=self.journal.usage))
-        await self._commit()
-        return self._response(ChatResponse(text, stop_reason=stop_reason))
+        outcome: TurnOutcome = "suspended" if answer.asked else "completed"
+        self.journal.add(
+            TurnEnd(
+                outcome=outcome,
+                message=text,
+                stop_reason=stop_reason,
+                usage=self.journal.usage,
+                output=answer.output,
+            )
+        )
+        await self._commit(durable=not answer.asked)
+        if compaction and not answer.asked and compaction.claim(self.journal.tokens):
+            self.core.spawn(compaction.later, f"summary of {self.context.session_id}")
+        return self._response(
+            ChatResponse(
+                text,
+                stop_reason=stop_reason,
+                outcome=outcome,
+                output=answer.output,
+                approvals=answer.asked,
+            )
+        )
+
+    def _compaction(self, served: Served, agent: Agent) -> Compaction | None:
+        lease = self.admitted.services.lease
+        if lease is None or not served.profile.compact:
+            return None
+        room = served.history_tokens(0)
+        return Compaction(self.core, agent, self.context, room, lease, self.journal)
 
     async def _open(self, user: Message, window: int) -> None:
         """Take the session; the user's message is durable when this returns."""
@@ -203,6 +254,26 @@ class Turn:
                 self.journal.add(ContextAdded(source=hook.plugin, messages=messages))
         prompt = await self._prompt(served.profile)
         return [*prompt, *history, *volatile, user]
+
+    async def _take_up(self, served: Served, past: Past, run: Run) -> list[Message]:
+        """Return what the model is shown of a turn that goes on."""
+        left, services, journal = take_up(past), self.admitted.services, self.journal
+        # The history begins where it began before: what the turn has said since is on top.
+        window = served.history_tokens(left.asked) + left.tokens
+        services.lease, past = await hold(self.core, past.record, window)
+        # It may have ended since it was admitted, or gone on in another process.
+        check_resumable(past)
+        self.admitted.past, self.live.after = past, past.events[-1].id
+        journal.take_up(past.events)
+        journal.add(self._start())
+        services.lease.opening = await self.core.store.append(services.lease, journal.take())
+        self.live.resumed = True
+        await journal.open(self.core.store, services.lease)
+        left = take_up(past)
+        run.decisions, run.pending, run.spent = past.unspent, left.pending, past.record.usage
+        history = history_before(self.context.turn_id, services.lease.history)
+        prompt = await self._prompt(served.profile)
+        return [*prompt, *history, *left.messages]
 
     async def _with_attachments(self, user: Message) -> Message:
         """Put what the attachment handlers say before the user's message."""
@@ -250,6 +321,7 @@ class Turn:
         return self._response(replace(response, message=text, outcome="intercepted"))
 
     async def _text_of(self, response: ChatResponse, hook: Hook) -> str:
+        _check_text(hook, response.message)
         if response.text_stream is None:
             await self.journal.delta(Delta(text=response.message))
             return response.message
@@ -257,6 +329,7 @@ class Turn:
         calling.set(hook.plugin)
         try:
             async for piece in response.text_stream:
+                _check_text(hook, piece)
                 pieces.append(piece)
                 await self.journal.delta(Delta(text=piece))
         except Exception as error:  # boundary: plugin
@@ -267,7 +340,11 @@ class Turn:
 
     def _start(self) -> TurnStart:
         generation = self.admitted.composition.generation
-        return TurnStart(agent_id=self.context.agent_id, generation=generation)
+        return TurnStart(
+            agent_id=self.context.agent_id,
+            generation=generation,
+            fingerprint=self.admitted.fingerprint,
+        )
 
     # The end.
 
@@ -275,23 +352,6 @@ class Turn:
         """Make the turn's end durable, then tell the reader."""
         self.completed = durable
         await self.journal.flush()
-
-    async def _break_off(self, failure: AgentrailError | None) -> None:
-        """End a run that did not get to its commit; no failure means that it was cancelled."""
-        journal = self.journal
-        if journal.is_blank:
-            return
-        journal.mend(stop_reason="error" if failure else "cancelled")
-        if failure is None:
-            journal.add(TurnEnd(outcome="cancelled", stop_reason="cancelled", usage=journal.usage))
-        else:
-            journal.add(turn_error(failure, journal.usage))
-        try:
-            await journal.flush()
-        except SessionError as error:
-            # The log is out of reach; the reader is told all the same.
-            _log.error("turn %s could not be closed in its log: %s", self.context.turn_id, error)
-            await journal.show_unwritten()
 
     def _ended(self, guard: Guard) -> AgentrailError:
         """Return why the run was ended from outside."""
@@ -306,13 +366,14 @@ class Turn:
             services.lease = None
 
     def _response(self, response: ChatResponse) -> ChatResponse:
+        past = self.admitted.past
         return replace(
             response,
-            session_id=response.session_id or self.context.session_id,
+            session_id=self.context.session_id,
             turn_id=self.context.turn_id,
             agent_id=self.context.agent_id,
             stop_reason=response.stop_reason or "stop",
-            usage=self.journal.usage,
+            usage=self.journal.usage if past is None else past.record.usage + self.journal.usage,
             text_stream=None,
         )
 
@@ -327,3 +388,13 @@ class Turn:
             "agentrail.transport": context.transport,
             "agentrail.generation": self.admitted.composition.generation,
         }
+
+
+def _check_text(hook: Hook, text: object) -> None:
+    """Return when it is text, as it is annotated to be.
+
+    Raises:
+        HookTypeError: it is something else.
+    """
+    if not isinstance(text, str):
+        raise HookTypeError(f"{hook} answered with {type(text).__name__}, not with text")

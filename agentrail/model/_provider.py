@@ -58,7 +58,9 @@ class ModelReference:
         provider, colon, model = text.partition(":")
         if provider.strip() and colon and model.strip():
             return cls(provider.strip(), model.strip())
-        message = f"{text!r} is no model reference: write 'provider:model', as 'openai:gpt-5-mini'"
+        message = (
+            f"{text!r} is no model reference: write 'provider:model', as 'openai:gpt-5.4-mini'"
+        )
         raise ModelReferenceError(message)
 
     def __str__(self) -> str:

@@ -1,14 +1,17 @@
 """The providers of an application, and the models that they offer."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
 from anyio import Lock, move_on_after
 from attrs import define
 
+from agentrail.clock import Clock, SystemClock
 from agentrail.errors import ConfigError, HostNotRunning, ModelReferenceError
 from agentrail.hook import Call
+from agentrail.model._breaker import Breaker
+from agentrail.model._fallback import first_of
 from agentrail.model._provider import ModelProvider, ModelReference
 from agentrail.requests import ModelReply, ModelRequest
 
@@ -45,32 +48,54 @@ def _openai() -> ModelProvider:
     return OpenAICompatible()
 
 
+def _responses() -> ModelProvider:
+    from agentrail.model.openai import OpenAIResponses  # noqa: PLC0415 (imports httpx)
+
+    return OpenAIResponses()
+
+
+def _anthropic() -> ModelProvider:
+    from agentrail.model.anthropic import Anthropic  # noqa: PLC0415 (imports httpx)
+
+    return Anthropic()
+
+
 def _local() -> ModelProvider:
     from agentrail.model.local import LocalModel  # noqa: PLC0415 (imports httpx)
 
     return LocalModel()
 
 
-def default_providers() -> tuple[ModelProvider, ...]:
-    """Return the providers that every application has: ``openai`` and ``local``.
+_DEFAULTS: Final[Mapping[str, Callable[[], ModelProvider]]] = {
+    "openai": _openai,
+    "openai-responses": _responses,
+    "anthropic": _anthropic,
+    "local": _local,
+}
 
-    They cost nothing until a model of theirs is used.
+
+def default_providers() -> tuple[ModelProvider, ...]:
+    """Return the providers that every application has.
+
+    They are ``openai``, ``openai-responses``, ``anthropic`` and ``local``, and cost nothing until a
+    model of theirs is used.
     """
-    return (_Lazy("openai", _openai), _Lazy("local", _local))
+    return tuple([_Lazy(name, make) for name, make in _DEFAULTS.items()])
 
 
 @define(eq=False)
 class _Entry:
-    """A provider, and whether it runs."""
+    """A provider, whether it runs, and whether it is asked."""
 
     provider: ModelProvider
+    breaker: Breaker
     models: "Models"
     running: bool = False
 
     async def call(self, request: ModelRequest) -> ModelReply:
         if not self.running:
             await self.models.ensure(self)
-        return await self.provider.complete(request)
+        return await self.breaker.call(self.provider.complete, request)
 
 
 class Models:
@@ -78,19 +103,24 @@ class Models:
 
     Args:
         providers: the application's own; one with the name of a default one takes its place.
+        clock: where the time is read that a failing provider is left alone.
 
     Raises:
         ConfigError: two providers have the same name.
     """
 
-    def __init__(self, providers: Iterable[ModelProvider] = ()) -> None:
+    def __init__(self, providers: Iterable[ModelProvider] = (), clock: Clock | None = None) -> None:
         own: dict[str, ModelProvider] = {}
         for provider in providers:
             if own.setdefault(provider.name, provider) is not provider:
                 message = f"two model providers are named {provider.name!r}: rename one"
                 raise ConfigError(message)
         every = {provider.name: provider for provider in default_providers()} | own
-        self._entries = {name: _Entry(provider, self) for name, provider in every.items()}
+        clock = clock or SystemClock()
+        self._entries = {
+            name: _Entry(provider, Breaker(f"model provider {name!r}", clock), self)
+            for name, provider in every.items()
+        }
         self._lock = Lock()
         self._running: AsyncExitStack | None = None
 
@@ -144,6 +174,22 @@ class Models:
             ModelReferenceError: it is no reference, or no provider has that name.
         """
         return self._entry(reference).call
+
+    def first_of(self, references: Sequence[str]) -> Call[ModelRequest, ModelReply]:
+        """Return what answers requests by the first of ``references`` that is in order.
+
+        The next one is asked, for its own model, when one fails before it has emitted anything:
+        with an error that is retryable, or because it does not accept the host's credentials or
+        has no such model.  An error that speaks of the request goes out at once.  The last one's
+        error goes out as it is.
+
+        Args:
+            references: at least one; with one it is what ``call`` returns.
+
+        Raises:
+            ModelReferenceError: one is no reference, or no provider has its name.
+        """
+        return first_of([(ModelReference.parse(each), self.call(each)) for each in references])
 
     def _entry(self, reference: str) -> _Entry:
         name = ModelReference.parse(reference).provider

@@ -5,7 +5,7 @@ from inspect import isawaitable
 from itertools import repeat
 from typing import Final, Self
 
-from agentrail.errors import ModelError
+from agentrail.errors import ConfigError, ModelError
 from agentrail.ids import new_id
 from agentrail.messages import Message, Part, Reasoning, StopReason, Text, ToolCall
 from agentrail.requests import Delta, ModelReply, ModelRequest, ignore_delta
@@ -31,6 +31,9 @@ class ScriptedModel:
         name: what stands before the colon of its references.
         chunk: how many characters of text are emitted at once.
         record: whether ``requests`` is kept.
+
+    Raises:
+        ConfigError: ``replies`` is a single one: what it says would be taken apart.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class ScriptedModel:
         chunk: int = PIECE,
         record: bool = True,
     ) -> None:
+        if isinstance(replies, str | Message | ModelReply | Exception):
+            raise ConfigError("ScriptedModel takes a list of replies: write ScriptedModel([...])")
         self.name = name
         self.requests: list[ModelRequest] = []
         self._replies = iter(replies)

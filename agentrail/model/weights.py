@@ -21,7 +21,7 @@ from agentrail.errors import ConfigError
 
 INSTALL: Final = "agentrail local install"
 """The command that calls ``install``."""
-EXTRA: Final = "pip install 'agentrail-host[local]'"
+EXTRA: Final = "pip install '/path/to/agentrail[local]'"
 """The command that installs what a local model needs besides its weights."""
 
 BLOCK: Final = 1 << 20

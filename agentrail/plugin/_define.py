@@ -17,6 +17,7 @@ from agentrail.hook import (
     OnChunk,
     OnError,
     Plugin,
+    Policy,
     Tool,
 )
 
@@ -28,6 +29,7 @@ class Members(TypedDict, total=False):
     priority: int
     critical: bool
     deadlines: Mapping[str, float]
+    on_failure: Mapping[str, Policy]
     start: Lifecycle
     stop: Lifecycle
     on_request_start: Observer

@@ -28,7 +28,7 @@ def frame(event: Event) -> bytes:
 
 
 class StreamResponse(Response):
-    """Answers with the events of a run, and cancels the run when the client hangs up.
+    """Answers with the events of a run, and leaves the run when the client hangs up.
 
     What goes wrong before the first event is raised, so that it becomes a plain HTTP problem.
     """
@@ -45,11 +45,14 @@ class StreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Serve the stream."""
+        with suppress(ClientDisconnect):
+            await until_hang_up(receive, lambda: self._serve(send))
+
+    async def _serve(self, send: Send) -> None:
         async with self._stream as events:
             self.status_code = events.status
             self.headers.update(events.headers)
-            with suppress(ClientDisconnect):
-                await until_hang_up(receive, lambda: self._send_all(events, send))
+            await self._send_all(events, send)
 
     async def _send_all(self, events: EventStream, send: Send) -> None:
         start: Message = {

@@ -1,41 +1,30 @@
 """The endpoints that every host has: chat, stream, sessions, health."""
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agentrail.errors import InvalidJSON, RequestError
-from agentrail.messages import StopReason, Usage, Wire
+from agentrail.errors import RequestError
+from agentrail.messages import Wire
 from agentrail.requests import (
     ChatRequest,
-    ChatResponse,
     Host,
     SessionSummary,
     StoredMessage,
 )
+from agentrail.route._answers import answer_of, read_json, reply
 from agentrail.route._route import Route, owner_of, principal_of
 from agentrail.route._sse import StreamResponse, until_hang_up
+from agentrail.route._turns import artifact, cancel_turn, decide, turn, turn_events
 
 MAX_PAGE: Final = 200
 """The most rows that one page of a listing has."""
 
 MAX_SEQ: Final = 2**63 - 1
 """The greatest number that a store has to take."""
-
-
-class ChatAnswer(Wire, omit_defaults=False):
-    """What ``POST /chat`` answers."""
-
-    turn_id: str
-    session_id: str
-    agent_id: str
-    message: str
-    stop_reason: StopReason | None
-    usage: Usage
-    outcome: str
 
 
 class SessionPage(Wire, omit_defaults=False):
@@ -54,12 +43,11 @@ class MessagePage(Wire, omit_defaults=False):
     """Pass it as ``before`` to read what is older; None when there is nothing older."""
 
 
-_json = msgspec.json.Encoder()
 _chat_request = msgspec.json.Decoder(ChatRequest)
 
 
 async def chat(request: Request, host: Host) -> Response:
-    """Run a turn and answer with its result; hanging up cancels the turn."""
+    """Run a turn and answer with its result; hanging up cancels it, unless it may go on."""
     asked = await read_chat_request(request)
     response = await until_hang_up(
         request.receive,
@@ -70,11 +58,11 @@ async def chat(request: Request, host: Host) -> Response:
             request_id=request.headers.get("x-request-id", ""),
         ),
     )
-    return reply(_answer(response), status=response.status, headers=response.headers)
+    return reply(answer_of(response), status=response.status, headers=response.headers)
 
 
 async def stream(request: Request, host: Host) -> Response:
-    """Run a turn and answer with its events; hanging up cancels the turn."""
+    """Run a turn and answer with its events; hanging up cancels it, unless it may go on."""
     return StreamResponse(
         host.stream(
             await read_chat_request(request),
@@ -135,44 +123,26 @@ def standard_routes() -> tuple[Route, ...]:
         Route(path="/sessions", endpoint=sessions),
         Route(path="/sessions/{session_id}/messages", endpoint=session_messages),
         Route(path="/sessions/{session_id}", endpoint=delete_session, methods=["DELETE"]),
+        Route(path="/sessions/{session_id}/artifacts/{artifact_id}", endpoint=artifact),
+        Route(path="/turns/{turn_id}", endpoint=turn),
+        Route(path="/turns/{turn_id}/events", endpoint=turn_events),
+        Route(path="/turns/{turn_id}/cancel", endpoint=cancel_turn, methods=["POST"]),
+        Route(path="/turns/{turn_id}/approvals/{call_id}", endpoint=decide, methods=["POST"]),
         Route(path="/health", endpoint=health, public=True),
         Route(path="/ready", endpoint=ready, public=True),
     )
 
 
 async def read_chat_request(request: Request) -> ChatRequest:
-    """Return the request's body as a chat request.
+    """Return the request's body as a chat request, with the ``Idempotency-Key`` of its headers.
 
     Raises:
         InvalidJSON: the body is no JSON, or is nested too deeply.
         RequestError: it is JSON of another shape; the message says where and what was expected.
     """
-    body = await request.body()
-    try:
-        return _chat_request.decode(body)
-    except msgspec.ValidationError as error:
-        raise RequestError(f"the body is no chat request: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidJSON(f"the body is no JSON: {error}") from error
-    except RecursionError as error:
-        raise InvalidJSON("the body is nested too deeply to be read") from error
-
-
-def reply(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return ``body`` as a JSON response, its Structs in camelCase."""
-    return Response(_json.encode(body), status, headers, media_type="application/json")
-
-
-def _answer(response: ChatResponse) -> ChatAnswer:
-    return ChatAnswer(
-        turn_id=response.turn_id,
-        session_id=response.session_id or "",
-        agent_id=response.agent_id,
-        message=response.message,
-        stop_reason=response.stop_reason,
-        usage=response.usage,
-        outcome=response.outcome,
-    )
+    asked = await read_json(request, _chat_request, "chat request")
+    key = request.headers.get("idempotency-key")
+    return asked if key is None else replace(asked, idempotency_key=key)
 
 
 def _limit(request: Request) -> int:

@@ -4,9 +4,11 @@ from agentrail.session._owner import check_owner
 from agentrail.session._store import Lease, Owner, SessionStore, TurnRecord
 from agentrail.session._window import (
     Transcript,
+    call_ends,
+    cancelling_events,
     closing_events,
     recorded,
-    unanswered,
+    summary_message,
     with_attachments,
 )
 from agentrail.session.memory import MemorySessionStore
@@ -20,9 +22,11 @@ __all__ = [
     "SessionStore",
     "Transcript",
     "TurnRecord",
+    "call_ends",
+    "cancelling_events",
     "check_owner",
     "closing_events",
     "recorded",
-    "unanswered",
+    "summary_message",
     "with_attachments",
 ]

@@ -10,7 +10,7 @@ from typing import Final
 
 from attrs import define
 
-from agentrail.events import Event, SessionReset
+from agentrail.events import ContextCompacted, Event, SessionReset
 from agentrail.session._window import Transcript
 
 TAILS: Final = 256
@@ -34,6 +34,11 @@ class Tail:
     transcript: Transcript
     size: int = 0
     """How many of the tokens that are kept it was counted for."""
+
+    def tokens(self, window: int) -> int:
+        """Return what the history takes, or more than the window when that is not known."""
+        known = self.transcript.tokens
+        return known if self.reach == inf else max(known, window + 1)
 
     def extend(self, events: Sequence[Event], head: int) -> None:
         """Take those of the next events that a model sees; ``head`` is the last one of all."""
@@ -73,10 +78,11 @@ class Tails:
         tail = self._kept.get(key)
         if tail is None:
             return
-        if tail.head + 1 == first:
+        compacted = any(isinstance(event, ContextCompacted) for event in events)
+        if tail.head + 1 == first and not compacted:
             tail.extend(events, head)
             self.keep(tail)
-        else:  # another host wrote in between, or two appends came back in another order
+        else:  # a summary came, another host wrote in between, or two appends changed places
             self.drop(key)
 
     def drop(self, key: int) -> None:

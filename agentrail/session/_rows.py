@@ -59,6 +59,13 @@ MIGRATIONS: Final = (
         turn text primary key references turn on delete cascade
     ) without rowid;
     """,
+    """
+    alter table turn add column cost real not null default 0;
+    alter table turn add column holder text not null default ''; -- the store that runs it
+    alter table session add column compacted_at integer not null default 0; -- the last summary
+    drop index turn_running;
+    create index turn_unfinished on turn(session) where status in ('running', 'suspended');
+    """,
 )
 
 

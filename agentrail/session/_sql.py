@@ -8,6 +8,8 @@ from typing import Final
 from attrs import define, field, frozen
 
 from agentrail.events import (
+    ArtifactKept,
+    ContextCompacted,
     Event,
     MessageRecorded,
     Recorded,
@@ -16,18 +18,25 @@ from agentrail.events import (
     TurnError,
     TurnStart,
 )
-from agentrail.messages import Message, Usage
+from agentrail.messages import Message
 from agentrail.requests import SessionSummary, StoredMessage
 from agentrail.session._owner import check_owner, lease_lost
 from agentrail.session._rows import decoded, encoded
-from agentrail.session._store import ANNOUNCED, Lease, Owner, TurnRecord
-from agentrail.session._window import DIED, Transcript, closing_events
+from agentrail.session._sql_turns import begin_turn, end_turn
+from agentrail.session._store import Lease, Owner
+from agentrail.session._turnstile import busy
+from agentrail.session._window import DIED, Transcript, closing_events, superseding_events
+from agentrail.storage import Presence
+
+READ_BYTES: Final = 4_000_000
+"""After so many no more of a log is read at a time: some of its events may be very large."""
 
 
 @frozen(slots=True)
 class Wanted:
-    """What an ``acquire`` is to read of the history."""
+    """What an ``acquire`` is to read of the history, and who asks."""
 
+    users: Presence
     tokens: int
     key: int = 0
     head: int = 0
@@ -64,8 +73,11 @@ class _Log:
     epoch: int
     head: int
     reset_at: int
-    running: bool = False
-    """Whether a turn was left unfinished."""
+    compacted_at: int
+    holder: str = ""
+    """The store that works on it."""
+    unfinished: bool = False
+    """Whether a turn was left unfinished, or is suspended."""
     turns: int = 0
     """How many turns are new."""
     seen: list[Event] = field(factory=list[Event])
@@ -90,21 +102,30 @@ def acquire(
     """Return the session with a lease of the next epoch; see ``SessionStore.acquire``.
 
     The lease's history is left to the caller.
+
+    Raises:
+        SessionBusy: another user of the file runs a turn in it.
     """
     log = _open(connection, session_id, owner)
     created = log is None
     if log is None:
         log = _create(connection, session_id, owner, now)
-    before = log.head
-    if log.running:
-        for left in _unfinished(connection, log.key):
-            _put(connection, log, closing_events(left, code="interrupted", detail=DIED), now)
+    before, log.holder = log.head, wanted.users.name
+    if log.unfinished:
+        for status, holder, left in _unfinished(connection, log.key):
+            if status == "running" and wanted.users.has(holder):
+                raise busy(session_id)
+            if status == "suspended":
+                closing = superseding_events(left, events)
+            else:
+                closing = closing_events(left, code="interrupted", detail=DIED)
+            _put(connection, log, closing, now)
         log.seen.clear()
     log.epoch += 1
     known = (wanted.key, wanted.head) == (log.key, log.head)
     history, reach = None, 0.0
     if wanted.tokens > 0 and not known:
-        history, reach = _history(connection, log.key, log.reset_at, wanted.tokens)
+        history, reach = _history(connection, log, wanted.tokens)
     opening = _put(connection, log, events, now)
     _update(connection, log, now if log.head > before else None)
     lease = Lease(session_id, owner, log.epoch, log.head, created, opening=opening)
@@ -112,37 +133,48 @@ def acquire(
 
 
 def append(
-    connection: sqlite3.Connection, key: int, lease: Lease, events: Sequence[Event], now: float
+    connection: sqlite3.Connection,
+    key: int,
+    lease: Lease,
+    events: Sequence[Event],
+    now: float,
+    holder: str,
 ) -> Written:
     """Return the events numbered; see ``SessionStore.append``."""
     row = connection.execute(
-        "select head, reset_at from session where key = ? and epoch = ?", (key, lease.epoch)
+        "select head, reset_at, compacted_at from session where key = ? and epoch = ?",
+        (key, lease.epoch),
     ).fetchone()
     if row is None:
         raise lease_lost(lease)
-    log = _Log(key, lease.epoch, row[0], row[1])
+    log = _Log(key, lease.epoch, *row)
+    log.holder = holder
     written = _put(connection, log, events, now)
     _update(connection, log, now)
     return Written(written, tuple(log.seen))
 
 
 def read(connection: sqlite3.Connection, key: int, after: int, limit: int) -> list[Recorded]:
-    """Return up to ``limit`` events with numbers over ``after``."""
+    """Return up to ``limit`` events with numbers over ``after``; see ``READ_BYTES``."""
     rows = connection.execute(
         "select seq, body from event where session = ? and seq > ? order by seq", (key, after)
     )
     found: list[Recorded] = []
-    for seq, body in rows:
-        if len(found) >= limit:
-            break
-        found += decoded(connection, key, seq, body)
+    size = 0
+    while len(found) < limit and size < READ_BYTES and (row := rows.fetchone()) is not None:
+        seq, body = row
+        if events := decoded(connection, key, seq, body):
+            found += events
+            size += len(body)
     return found
 
 
 def window(connection: sqlite3.Connection, key: int, tokens: int) -> tuple[Message, ...]:
     """Return the newest messages that fit in ``tokens``."""
-    row = connection.execute("select reset_at from session where key = ?", (key,)).fetchone()
-    return () if row is None else _history(connection, key, row[0], tokens)[0].window(tokens)
+    row = connection.execute(
+        "select epoch, head, reset_at, compacted_at from session where key = ?", (key,)
+    ).fetchone()
+    return () if row is None else _history(connection, _Log(key, *row), tokens)[0].window(tokens)
 
 
 def messages(
@@ -183,27 +215,6 @@ def sessions(
     ]
 
 
-def turn(connection: sqlite3.Connection, turn_id: str) -> TurnRecord | None:
-    """Return a turn's record."""
-    row = connection.execute(f"{_TURN} where t.id = ?", (turn_id,)).fetchone()
-    return None if row is None else _record(row)
-
-
-def unannounced(connection: sqlite3.Connection, limit: int) -> list[TurnRecord]:
-    """Return up to ``limit`` turns to be announced, oldest first."""
-    rows = connection.execute(
-        f"{_TURN} join announcement a on a.turn = t.id order by t.ended limit ?", (limit,)
-    )
-    return [_record(row) for row in rows]
-
-
-def announced(connection: sqlite3.Connection, turn_ids: Sequence[str]) -> None:
-    """Take turns off the list of those to be announced."""
-    connection.executemany(
-        "delete from announcement where turn = ?", [(turn_id,) for turn_id in turn_ids]
-    )
-
-
 def delete(connection: sqlite3.Connection, session_id: str) -> None:
     """Erase a session with all that hangs on it."""
     connection.execute("delete from session where id = ?", (session_id,))
@@ -212,23 +223,20 @@ def delete(connection: sqlite3.Connection, session_id: str) -> None:
 _LAST: Final = 2**63 - 1
 """More than any event's number."""
 
-_TURN: Final = """
-    select t.id, s.id, s.tenant, s.user, s.agent, t.status, t.input_tokens, t.output_tokens,
-        t.cache_read_tokens, t.cache_write_tokens, t.started, t.ended
-    from turn t join session s on s.key = t.session
-"""
-
 
 def _open(connection: sqlite3.Connection, session_id: str, owner: Owner) -> _Log | None:
     row = connection.execute(
-        "select key, epoch, head, reset_at, tenant, user, agent, exists("
-        "select 1 from turn where session = key and status = 'running') from session where id = ?",
+        "select key, epoch, head, reset_at, compacted_at, tenant, user, agent, exists("
+        "select 1 from turn where session = key and status in ('running', 'suspended'))"
+        " from session where id = ?",
         (session_id,),
     ).fetchone()
     if row is None:
         return None
-    check_owner(session_id, Owner(row[4], row[5], row[6]), owner)
-    return _Log(row[0], row[1], row[2], row[3], running=bool(row[7]))
+    check_owner(session_id, Owner(*row[5:8]), owner)
+    log = _Log(*row[:5])
+    log.unfinished = bool(row[8])
+    return log
 
 
 def _create(connection: sqlite3.Connection, session_id: str, owner: Owner, now: float) -> _Log:
@@ -236,34 +244,44 @@ def _create(connection: sqlite3.Connection, session_id: str, owner: Owner, now: 
         "insert into session(id, tenant, user, agent, created, updated) values (?, ?, ?, ?, ?, ?)",
         (session_id, owner.tenant_id, owner.user_id, owner.agent_id, now, now),
     )
-    return _Log(cursor.lastrowid or 0, 0, 0, 0)
+    return _Log(cursor.lastrowid or 0, 0, 0, 0, 0)
 
 
-def _unfinished(connection: sqlite3.Connection, key: int) -> Iterator[list[Recorded]]:
-    """Yield the events of each turn that was left running."""
-    running = connection.execute(
-        "select id, first from turn where session = ? and status = 'running' order by first", (key,)
+def _unfinished(
+    connection: sqlite3.Connection, key: int
+) -> Iterator[tuple[str, str, list[Recorded]]]:
+    """Yield status, holder and events of each turn that was left running or is suspended."""
+    unfinished = connection.execute(
+        "select id, first, status, holder from turn"
+        " where session = ? and status in ('running', 'suspended') order by first",
+        (key,),
     ).fetchall()
-    for turn_id, first in running:
+    for turn_id, first, status, holder in unfinished:
         rows = connection.execute(
             "select seq, body from event where session = ? and seq >= ? and turn = ? order by seq",
             (key, first, turn_id),
         )
-        yield [
-            event for seq, body in rows.fetchall() for event in decoded(connection, key, seq, body)
-        ]
+        yield (
+            status,
+            holder,
+            [
+                event
+                for seq, body in rows
+                for event in decoded(connection, key, seq, body)
+                if not isinstance(event, ArtifactKept)  # large, and nothing that closes a turn
+            ],
+        )
 
 
-def _history(
-    connection: sqlite3.Connection, key: int, reset_at: int, tokens: int
-) -> tuple[Transcript, float]:
+def _history(connection: sqlite3.Connection, log: _Log, tokens: int) -> tuple[Transcript, float]:
     """Return the log's end up to where it does not fit, and how large a window it has."""
+    key, left = log.key, tokens  # where there is no room for the summary, there is for messages
+    summaries, floor = _summaries(connection, log)
     rows = connection.execute(
         "select seq, tokens, body from event indexed by event_in_window"
         " where session = ? and seq > ? and tokens is not null order by seq desc",
-        (key, reset_at),
+        (key, floor),
     )
-    left = tokens
     reach = inf
     newest: list[Recorded] = []
     for seq, cost, body in rows:
@@ -273,7 +291,18 @@ def _history(
         for event in decoded(connection, key, seq, body):
             newest.append(event)
             left -= cost
-    return Transcript(reversed(newest)), reach
+    transcript = Transcript([*summaries, *reversed(newest)])
+    transcript.since = floor
+    return transcript, reach
+
+
+def _summaries(connection: sqlite3.Connection, log: _Log) -> tuple[list[ContextCompacted], int]:
+    """Return the summary that holds, if one does, and the event after which messages begin."""
+    if log.compacted_at > log.reset_at:
+        for event in read(connection, log.key, log.compacted_at - 1, 1):
+            if isinstance(event, ContextCompacted) and event.id == log.compacted_at:
+                return [event], event.until
+    return [], log.reset_at
 
 
 def _put(
@@ -290,12 +319,16 @@ def _put(
         if tokens is not None:
             log.seen += decoded(connection, log.key, seq, body)
         elif isinstance(event, TurnStart):
-            log.turns += _begin_turn(connection, log.key, event, now)
+            log.turns += begin_turn(connection, log.key, event, now, log.holder)
         elif isinstance(event, TurnEnd | TurnError):
-            log.turns += _end_turn(connection, log.key, event, now)
+            log.turns += end_turn(connection, log.key, event, now, log.holder)
         elif isinstance(event, SessionReset):
             log.reset_at = seq
             log.seen.append(event)
+        elif isinstance(event, ContextCompacted):
+            log.seen.append(event)
+            if event.until > _summaries(connection, log)[1]:
+                log.compacted_at = seq
     connection.executemany("insert into event values (?, ?, ?, ?, ?)", rows)
     log.head += len(rows)
     return tuple(written)
@@ -303,77 +336,7 @@ def _put(
 
 def _update(connection: sqlite3.Connection, log: _Log, changed: float | None) -> None:
     connection.execute(
-        "update session set epoch = ?, head = ?, reset_at = ?, turns = turns + ?,"
-        " updated = coalesce(?, updated) where key = ?",
-        (log.epoch, log.head, log.reset_at, log.turns, changed, log.key),
-    )
-
-
-def _begin_turn(
-    connection: sqlite3.Connection, key: int, event: TurnStart | TurnEnd | TurnError, now: float
-) -> int:
-    """Let the turn run; return 1 when it is a new one, 0 when it goes on."""
-    cursor = connection.execute(
-        "insert or ignore into turn(id, session, first, started) values (?, ?, ?, ?)",
-        (event.turn_id, key, event.id, now),
-    )
-    if cursor.rowcount == 1:
-        return 1
-    if isinstance(event, TurnStart):
-        connection.execute(
-            "update turn set status = 'running', ended = null where id = ? and session = ?",
-            (event.turn_id, key),
-        )
-    return 0
-
-
-def _end_turn(
-    connection: sqlite3.Connection, key: int, event: TurnEnd | TurnError, now: float
-) -> int:
-    """Close the turn; return 1 when it is one that never began, 0 otherwise."""
-    status = event.outcome if isinstance(event, TurnEnd) else "failed"
-    new = 0
-    closed = _close_turn(connection, key, event, status, now)
-    if not closed:
-        new = _begin_turn(connection, key, event, now)
-        closed = _close_turn(connection, key, event, status, now)
-    if closed and status in ANNOUNCED:
-        connection.execute("insert or ignore into announcement values (?)", (event.turn_id,))
-    return new
-
-
-def _close_turn(
-    connection: sqlite3.Connection, key: int, event: TurnEnd | TurnError, status: str, now: float
-) -> bool:
-    """Tell whether there was such a turn."""
-    usage = event.usage
-    cursor = connection.execute(
-        "update turn set status = ?, ended = ?, input_tokens = input_tokens + ?,"
-        " output_tokens = output_tokens + ?, cache_read_tokens = cache_read_tokens + ?,"
-        " cache_write_tokens = cache_write_tokens + ? where id = ? and session = ?",
-        (
-            status,
-            now,
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cache_read_tokens,
-            usage.cache_write_tokens,
-            event.turn_id,
-            key,
-        ),
-    )
-    return cursor.rowcount == 1
-
-
-def _record(
-    row: tuple[str, str, str, str, str, str, int, int, int, int, float, float | None],
-) -> TurnRecord:
-    return TurnRecord(
-        turn_id=row[0],
-        session_id=row[1],
-        owner=Owner(row[2], row[3], row[4]),
-        status=row[5],
-        usage=Usage(*row[6:10]),
-        started_at=row[10],
-        ended_at=row[11],
+        "update session set epoch = ?, head = ?, reset_at = ?, compacted_at = ?,"
+        " turns = turns + ?, updated = coalesce(?, updated) where key = ?",
+        (log.epoch, log.head, log.reset_at, log.compacted_at, log.turns, changed, log.key),
     )

@@ -40,6 +40,12 @@ class Lease:
     """Whether the session was made by this lease."""
     history: tuple[Message, ...] = ()
     """The newest messages before the lease that fit its window, oldest first."""
+    tokens: int = 0
+    """What the history takes, when the window has room for it; else more than the window."""
+    since: int = 0
+    """The number of the event after which the history begins: a reset, or the last summarized."""
+    summary: str = ""
+    """What was said before that, in short."""
     opening: tuple[Event, ...] = ()
     """The numbered events that were appended when the lease was taken."""
 
@@ -56,6 +62,8 @@ class TurnRecord:
     usage: Usage
     started_at: float
     ended_at: float | None
+    first: int
+    """The number of its first event."""
 
 
 class SessionStore(Protocol):
@@ -85,11 +93,12 @@ class SessionStore(Protocol):
         """Take the session for one writer: in one transaction, and durable when it returns.
 
         A session that is not there yet is made.  A turn that was left unfinished, because its
-        host died, is closed first (see ``closing_events``).  Then ``history`` is read, at most
+        host died, is closed first (see ``closing_events``); so is a suspended one when ``events``
+        begin another turn or reset the session.  Then ``history`` is read, at most
         ``window`` tokens of it and never beyond the last reset, and ``events`` are appended.
 
-        ``wait`` is how many seconds to wait while another turn holds the session.  Cancelled
-        while it waits, it takes nothing.
+        ``wait`` is how many seconds to wait while another turn holds the session, in this process
+        or in another.  Cancelled while it waits, it takes nothing.
 
         Raises:
             SessionNotFound: the session belongs to another tenant or user.
@@ -122,7 +131,10 @@ class SessionStore(Protocol):
     async def read(
         self, session_id: str, *, after: int = 0, limit: int = 500
     ) -> Sequence[Recorded]:
-        """Return the log's events with numbers over ``after``, in order."""
+        """Return the log's events with numbers over ``after``, in order.
+
+        Of very large ones there may be fewer than ``limit``; there are none only at the log's end.
+        """
         ...
 
     async def window(self, session_id: str, tokens: int) -> tuple[Message, ...]:

@@ -7,6 +7,12 @@ import anyio
 from agentrail.errors import SessionBusy
 
 
+def busy(session_id: str) -> SessionBusy:
+    """Return the error for a session whose turn takes too long for those who wait."""
+    message = f"session {session_id!r} is busy with another turn; try again when it has ended"
+    return SessionBusy(message, retry_after=1.0)
+
+
 class Turnstile:
     """Lets one writer at a time into each session of this process."""
 
@@ -34,8 +40,7 @@ class Turnstile:
             if not admitted:
                 self._give_up(key, ticket)
         if not admitted:
-            message = f"session {key!r} is busy with another turn; try again when it has ended"
-            raise SessionBusy(message, retry_after=1.0)
+            raise busy(key)
 
     def leave(self, key: str) -> None:
         """Let the next one in."""

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from agentrail.clock import Clock, SystemClock
 from agentrail.events import (
     TERMINAL,
+    ContextCompacted,
     Event,
     MessageRecorded,
     Recorded,
@@ -24,7 +25,7 @@ from agentrail.requests import SessionSummary, StoredMessage
 from agentrail.session._owner import check_owner, lease_lost
 from agentrail.session._store import ANNOUNCED, Lease, Owner, TurnRecord
 from agentrail.session._turnstile import Turnstile
-from agentrail.session._window import DIED, Transcript, closing_events
+from agentrail.session._window import DIED, Transcript, closing_events, superseding_events
 
 _NOTHING = Usage()
 
@@ -51,7 +52,7 @@ class _Session:
     said: list[MessageRecorded] = field(factory=list[MessageRecorded])
     transcript: Transcript = field(factory=Transcript)
     turns: dict[str, _Turn] = field(factory=dict[str, _Turn])
-    running: dict[str, _Turn] = field(factory=dict[str, _Turn])
+    unfinished: dict[str, _Turn] = field(factory=dict[str, _Turn])
 
 
 class MemorySessionStore:
@@ -199,22 +200,29 @@ class MemorySessionStore:
             session = _Session(session_id, owner, now, now)
         else:
             check_owner(session_id, session.owner, owner)
-            for turn in tuple(session.running.values()):
+            for turn in tuple(session.unfinished.values()):
                 logged = [e for e in session.events[turn.first - 1 :] if e.turn_id == turn.id]
-                self._write(session, closing_events(logged, code="interrupted", detail=DIED))
+                if turn.status == "suspended":
+                    closing = superseding_events(logged, events)
+                else:
+                    closing = closing_events(logged, code="interrupted", detail=DIED)
+                if closing:
+                    self._write(session, closing)
         session.epoch += 1
         history = session.transcript.window(window) if window else ()
+        before = session.transcript.tokens, session.transcript.since, session.transcript.summary
         opening = self._write(session, events) if events else ()
         self._sessions[session_id] = session  # a new one only now, when nothing can fail any more
         head = len(session.events)
-        return session, Lease(session_id, owner, session.epoch, head, created, history, opening)
+        lease = Lease(session_id, owner, session.epoch, head, created, history, *before, opening)
+        return session, lease
 
     def _write(self, session: _Session, events: Sequence[Event]) -> tuple[Event, ...]:
         first = len(session.events) + 1
         written = tuple([replace(event, id=number) for number, event in enumerate(events, first)])
         now = session.updated_at = self._now()
         for event in written:
-            if event.audience == "log":
+            if event.audience == "log" or isinstance(event, ContextCompacted):
                 session.transcript.add(event)
                 if isinstance(event, MessageRecorded):
                     session.said.append(event)
@@ -238,13 +246,14 @@ class MemorySessionStore:
         turn = self._turn(session, event, now)
         if turn is not None:
             turn.status, turn.ended_at = "running", None
-            session.running[turn.id] = turn
+            session.unfinished[turn.id] = turn
 
     def _end(self, session: _Session, event: TurnEnd | TurnError, now: float) -> None:
         turn = self._turn(session, event, now)
         if turn is not None:
-            session.running.pop(turn.id, None)
             turn.status = event.outcome if isinstance(event, TurnEnd) else "failed"
+            if turn.status != "suspended":
+                session.unfinished.pop(turn.id, None)
             turn.usage, turn.ended_at = turn.usage + event.usage, now
             if turn.status in ANNOUNCED:
                 self._unannounced[turn.id] = None
@@ -260,4 +269,5 @@ class MemorySessionStore:
             turn.usage,
             turn.started_at,
             turn.ended_at,
+            turn.first,
         )

@@ -6,30 +6,41 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Final, Literal, TypeVar
 
+import anyio
+from anyio import to_thread
+
 from agentrail.clock import Clock, SystemClock
+from agentrail.errors import SessionBusy, StorageError
 from agentrail.events import Event, Recorded
 from agentrail.messages import Message
 from agentrail.requests import SessionSummary, StoredMessage
 from agentrail.session import _sql as sql
+from agentrail.session import _sql_turns as sql_turns
 from agentrail.session._cache import Tail, Tails
 from agentrail.session._owner import check_owner, lease_lost
 from agentrail.session._rows import MIGRATIONS
 from agentrail.session._store import Lease, Owner, TurnRecord
-from agentrail.session._turnstile import Turnstile
-from agentrail.storage import Database, Job
+from agentrail.session._turnstile import Turnstile, busy
+from agentrail.storage import Database, Job, Presence
 
 T = TypeVar("T")
 
 REMEMBERED: Final = 10_000
 """How many sessions' owners are kept in memory, so that a hot session's is found without I/O."""
 
+LOOK_SECONDS: Final = 0.1
+"""How often to look whether a turn of another process has ended."""
+
 
 class SQLiteSessionStore:
-    """A ``SessionStore`` in one file, for one host.
+    """A ``SessionStore`` in one file.
 
-    What is written survives the death of the process; see ``Database`` for power cuts.  A second
-    host on the same file is safe and not of use: the lease that was taken last is the one that
-    may write, and each host may show the other's deleted sessions as present but empty.
+    What is written survives the death of the process; see ``Database`` for power cuts.
+
+    Several processes of one machine may have the file open.  A session in which one of them runs
+    a turn is busy for the others, who look again every 0.1 seconds while they wait; a turn whose
+    process has died is closed by the next who takes the session.  Each may show sessions that
+    another has deleted as present but empty.
 
     Text that UTF-8 cannot hold (half of a surrogate pair) is kept as U+FFFD.  An event that
     cannot be read back is left out and reported to the log ``agentrail.session``; it stays in
@@ -44,6 +55,7 @@ class SQLiteSessionStore:
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
     ) -> None:
         self._database = Database(path, MIGRATIONS, synchronous=synchronous)
+        self._users = Presence(path)
         self._now = (clock or SystemClock()).now
         self._known: dict[str, tuple[int, Owner]] = {}
         """Keys and owners by session, the one that was used last at the end."""
@@ -60,6 +72,7 @@ class SQLiteSessionStore:
             StorageError: it is no database, was written by a newer version, or cannot be opened.
         """
         await self._database.start()
+        await to_thread.run_sync(self._enter)
 
     async def stop(self) -> None:
         """Write what is still to be written, and close."""
@@ -68,6 +81,7 @@ class SQLiteSessionStore:
                 await self._write(_nothing)
         finally:
             await self._database.stop()
+            self._users.leave()
 
     async def find(self, session_id: str) -> Owner | None:
         """See ``SessionStore``; without I/O for a session that was used lately."""
@@ -89,9 +103,13 @@ class SQLiteSessionStore:
             known = await self._look_up(session_id)
             if known is not None:
                 check_owner(session_id, known[1], owner)
+        until = anyio.current_time() + wait
         await self._turnstile.enter(session_id, wait)
         try:
-            lease = await self._take(session_id, owner, tuple(events), window)
+            while (lease := await self._take(session_id, owner, tuple(events), window)) is None:
+                if anyio.current_time() >= until:
+                    raise busy(session_id)
+                await anyio.sleep(LOOK_SECONDS)
         finally:
             if session_id not in self._held:
                 self._forget(session_id)  # it may be another one's by now
@@ -108,7 +126,14 @@ class SQLiteSessionStore:
         done = False
         try:
             written = await self._write(
-                partial(sql.append, key=held[0], lease=lease, events=tuple(events), now=self._now())
+                partial(
+                    sql.append,
+                    key=held[0],
+                    lease=lease,
+                    events=tuple(events),
+                    now=self._now(),
+                    holder=self._users.name,
+                )
             )
             done = True
         finally:
@@ -155,7 +180,7 @@ class SQLiteSessionStore:
 
     async def turn(self, turn_id: str) -> TurnRecord | None:
         """See ``SessionStore``."""
-        return await self._database.read(partial(sql.turn, turn_id=turn_id))
+        return await self._database.read(partial(sql_turns.turn, turn_id=turn_id))
 
     async def delete(self, session_id: str) -> None:
         """See ``SessionStore``."""
@@ -165,7 +190,7 @@ class SQLiteSessionStore:
     async def unannounced(self, limit: int = 100) -> Sequence[TurnRecord]:
         """See ``SessionStore``."""
         # By the writer: it is asked once, at a host's start, and sees every note before it.
-        return await self._write(partial(sql.unannounced, limit=limit))
+        return await self._write(partial(sql_turns.unannounced, limit=limit, users=self._users))
 
     async def announced(self, turn_id: str) -> None:
         """See ``SessionStore``; without I/O."""
@@ -173,21 +198,25 @@ class SQLiteSessionStore:
 
     async def _take(
         self, session_id: str, owner: Owner, events: Sequence[Event], window: int
-    ) -> Lease:
+    ) -> Lease | None:
+        """Return the lease, or None while another process runs a turn in the session."""
         known = self._known.get(session_id)
         tail = None if known is None else self._tails.find(known[0], window)
-        wanted = sql.Wanted(window) if tail is None else sql.Wanted(window, tail.key, tail.head)
+        seen = (0, 0) if tail is None else (tail.key, tail.head)
+        wanted = sql.Wanted(self._users, window, *seen)
         now = self._now()
-        taken = await self._write(
-            partial(
-                sql.acquire,
-                session_id=session_id,
-                owner=owner,
-                events=events,
-                wanted=wanted,
-                now=now,
-            )
+        job = partial(
+            sql.acquire,
+            session_id=session_id,
+            owner=owner,
+            events=events,
+            wanted=wanted,
+            now=now,
         )
+        try:
+            taken = await self._write(job)
+        except SessionBusy:
+            return None
         key, lease, opening = taken.key, taken.lease, taken.written
         head = lease.head - len(opening.events)
         if taken.history is not None:
@@ -196,10 +225,19 @@ class SQLiteSessionStore:
         if window > 0 and tail is not None:
             # Still of the head that the transaction found: who wrote later has lost its lease.
             lease.history = tail.transcript.window(window)
+            lease.tokens, lease.since = tail.tokens(window), tail.transcript.since
+            lease.summary = tail.transcript.summary
         self._tails.extend(key, head + 1, opening.seen, lease.head)
         self._remember(session_id, (key, owner))
         self._held[session_id] = (key, lease)
         return lease
+
+    def _enter(self) -> None:
+        try:
+            self._users.enter()
+        except OSError as error:
+            message = f"no lock can be made beside the session database: {error}"
+            raise StorageError(message) from error
 
     async def _write(self, job: Job[T]) -> T:
         """Return what ``job`` returns, with the announcements that wait written before it."""
@@ -255,5 +293,5 @@ def _nothing(_connection: object) -> None:
 
 
 def _after_announced(announced: Sequence[str], job: Job[T], connection: Connection) -> T:
-    sql.announced(connection, announced)
+    sql_turns.announced(connection, announced)
     return job(connection)

@@ -7,7 +7,7 @@ from opentelemetry import trace
 
 from agentrail.errors import ConfigError
 
-_INSTALL = "pip install 'agentrail-host[otlp]'"
+_INSTALL = "pip install '/path/to/agentrail[otlp]'"
 
 
 def configure(service_name: str = "agentrail") -> Callable[[], None]:

@@ -9,7 +9,7 @@ from agentrail.messages import Message, Usage
 from agentrail.session import Owner, SessionStore, recorded
 
 OWNER = Owner("tenant", "user", "agent")
-USAGE = Usage(input_tokens=7, output_tokens=5, cache_read_tokens=3, cache_write_tokens=1)
+USAGE = Usage(input_tokens=7, output_tokens=5, cache_read_tokens=3, cache_write_tokens=1, cost=0.25)
 
 Revive = Callable[[], Awaitable[SessionStore]]
 

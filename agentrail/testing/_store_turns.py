@@ -58,8 +58,8 @@ class StoreTurnsContract(StoreContract):
             TurnEnd(turn_id="t0", outcome="completed"),
             TurnEnd(turn_id="t1", outcome="intercepted"),
             TurnEnd(turn_id="t2", outcome="cancelled"),
-            TurnEnd(turn_id="t3", outcome="suspended"),
-            TurnError(turn_id="t4", code="model_failed", usage=USAGE),
+            TurnError(turn_id="t3", code="model_failed", usage=USAGE),
+            TurnEnd(turn_id="t4", outcome="suspended"),
         ]
         for end in ends:
             await keep(store, "s", TurnStart(turn_id=end.turn_id), end)
@@ -70,10 +70,10 @@ class StoreTurnsContract(StoreContract):
             "completed",
             "intercepted",
             "cancelled",
-            "suspended",
             "failed",
+            "suspended",
         ]
-        assert found[4].usage == USAGE
+        assert found[3].usage == USAGE
 
     async def test_a_suspended_turn_goes_on_as_the_same_turn(self, store: SessionStore) -> None:
         """Its runs add up."""
@@ -88,6 +88,43 @@ class StoreTurnsContract(StoreContract):
         assert (ended.status, ended.usage) == ("completed", USAGE + USAGE)
         (summary,) = await store.sessions("tenant", "user")
         assert summary.turns == 1
+
+    async def test_a_suspended_turn_ends_when_another_begins(self, store: SessionStore) -> None:
+        """The calls that waited for approval are answered, and the turn is cancelled."""
+        call = ToolCall(id="c", name="send")
+        asks = recorded(Message(role="assistant", parts=(call,)), "t")
+        suspended = TurnEnd(turn_id="t", outcome="suspended", usage=USAGE)
+        await keep(store, "s", TurnStart(turn_id="t"), asks, suspended)
+
+        await keep(store, "s", TurnStart(turn_id="u"), TurnEnd(turn_id="u"))
+
+        ended = await record(store, "t")
+        assert (ended.status, ended.usage) == ("cancelled", USAGE)
+        results = [part for row in await store.messages("s") for part in row.message.parts]
+        assert any(isinstance(part, ToolResult) and part.call_id == "c" for part in results)
+
+    async def test_a_reset_ends_a_suspended_turn(self, store: SessionStore) -> None:
+        """There is nothing left that it could go on with."""
+        await keep(store, "s", TurnStart(turn_id="t"), TurnEnd(turn_id="t", outcome="suspended"))
+
+        await keep(store, "s", SessionReset())
+
+        assert (await record(store, "t")).status == "cancelled"
+
+    async def test_a_note_leaves_a_suspended_turn_as_it_is(self, store: SessionStore) -> None:
+        """It still waits."""
+        await keep(store, "s", TurnStart(turn_id="t"), TurnEnd(turn_id="t", outcome="suspended"))
+
+        await keep(store, "s", recorded(Message.system("by the way")))
+
+        assert (await record(store, "t")).status == "suspended"
+
+    async def test_a_record_says_where_its_turn_begins(self, store: SessionStore) -> None:
+        """The number of the turn's first event."""
+        await keep(store, "s", TurnStart(turn_id="t"), TurnEnd(turn_id="t"))
+        await keep(store, "s", TurnStart(turn_id="u"), TurnEnd(turn_id="u"))
+
+        assert (await record(store, "u")).first == 3
 
     async def test_a_turn_of_one_session_is_not_changed_by_another(
         self, store: SessionStore

@@ -1,5 +1,6 @@
 """The contract of ``SessionStore``, as tests that every implementation runs."""
 
+from agentrail.testing._store_compact import StoreCompactContract
 from agentrail.testing._store_lease import StoreLeaseContract
 from agentrail.testing._store_log import StoreLogContract
 from agentrail.testing._store_turns import StoreTurnsContract
@@ -7,7 +8,11 @@ from agentrail.testing._store_window import StoreWindowContract
 
 
 class SessionStoreContract(
-    StoreLogContract, StoreLeaseContract, StoreWindowContract, StoreTurnsContract
+    StoreLogContract,
+    StoreLeaseContract,
+    StoreWindowContract,
+    StoreCompactContract,
+    StoreTurnsContract,
 ):
     """Tests what ``SessionStore`` promises.
 

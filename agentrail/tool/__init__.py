@@ -2,13 +2,21 @@
 
 from agentrail.tool._execute import run_tool, tool_endpoint
 from agentrail.tool._function import FunctionTool, tool
-from agentrail.tool._hooks import hook_middleware
+from agentrail.tool._gate import Gate, guarded
+from agentrail.tool._permissions import Rule, allow, ask, deny, judge, rule_faults
 from agentrail.tool._toolset import Toolset
 
 __all__ = [
     "FunctionTool",
+    "Gate",
+    "Rule",
     "Toolset",
-    "hook_middleware",
+    "allow",
+    "ask",
+    "deny",
+    "guarded",
+    "judge",
+    "rule_faults",
     "run_tool",
     "tool",
     "tool_endpoint",

@@ -2,21 +2,24 @@
 
 import logging
 from collections.abc import Sequence
-from typing import cast
+from typing import Final, cast, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from agentrail.errors import ToolError
 from agentrail.hook import Call, Watchdog, calling
-from agentrail.messages import ToolCall, ToolOutcome, ToolResult
+from agentrail.messages import Image, ToolCall, ToolOutcome, ToolResult
 from agentrail.requests import ToolRequest
 from agentrail.tool._toolset import Toolset
+
+OUTCOMES: Final[tuple[str, ...]] = get_args(ToolOutcome)
 
 _log = logging.getLogger("agentrail.tool")
 
 
 def tool_endpoint(
-    toolset: Toolset, watchdog: Watchdog, timeout: float, *, max_chars: int = 100_000
+    toolset: Toolset, watchdog: Watchdog, timeout: float
 ) -> Call[ToolRequest, ToolResult]:
     """Return the call that executes tools; middleware wraps it.
 
@@ -27,7 +30,6 @@ def tool_endpoint(
         toolset: the tools that exist.
         watchdog: who keeps the deadlines.
         timeout: seconds for a tool that has no ``timeout`` of its own.
-        max_chars: what a result's text is cut to; a note says how much was left out.
     """
 
     async def endpoint(request: ToolRequest) -> ToolResult:
@@ -44,10 +46,9 @@ def tool_endpoint(
         with watchdog.guard() as guard:
             guard.arm(f"tool {call.name}", seconds)
             try:
-                text = _text(await tool.call(call.arguments, request.context))
-                result = _result(call, _cut(text, max_chars), "ok")
+                result = _answer(call, await tool.call(call.arguments, request.context))
             except Exception as error:  # noqa: BLE001 - boundary: tool
-                result = _result(call, _cut(_told(call, error), max_chars))
+                result = _result(call, _told(call, error))
         if result is None or guard.expired:
             return _result(call, f"tool {call.name} took longer than {seconds:g} s", "timeout")
         return result
@@ -68,16 +69,42 @@ async def run_tool(call_tool: Call[ToolRequest, ToolResult], request: ToolReques
 
 
 def settle(result: object, call: ToolCall) -> ToolResult:
-    """Return the result as one of ``call``, with a text that can be stored."""
+    """Return the result as one of ``call``, with a text that can be stored.
+
+    Raises:
+        TypeError: it is no result, or its fields hold something else than they are to hold.
+    """
     if not isinstance(result, ToolResult):
         raise TypeError(f"a middleware returned {type(result).__name__}, not ToolResult")
-    content = result.content
+    content = cast("object", result.content)
+    if not isinstance(content, str):
+        raise TypeError(f"the result's content is {type(content).__name__}, not text")
+    if result.outcome not in OUTCOMES:
+        raise TypeError(f"the result's outcome is {result.outcome!r}, not one of {OUTCOMES}")
+    if not all(isinstance(image, Image) for image in cast("Sequence[object]", result.images)):
+        raise TypeError("the result's images hold something else than images")
     if not content.isascii():
         # Half of a surrogate pair, as from the name of a file that is no UTF-8, is no UTF-8 either.
         content = content.encode(errors="replace").decode()
     if (result.call_id, result.name, result.content) == (call.id, call.name, content):
         return result
-    return ToolResult(call_id=call.id, name=call.name, content=content, outcome=result.outcome)
+    return replace(result, call_id=call.id, name=call.name, content=content)
+
+
+def _answer(call: ToolCall, value: object) -> ToolResult:
+    """Return what a tool returned: images among it are shown, the rest is told."""
+    if isinstance(value, ToolResult):
+        return value
+    items = _items(value)
+    images = tuple([item for item in items if isinstance(item, Image)])
+    if not images:
+        return _result(call, _text(value), "ok")
+    content = "\n".join([_text(item) for item in items if not isinstance(item, Image)])
+    return replace(_result(call, content, "ok"), images=images)
+
+
+def _items(value: object) -> Sequence[object]:
+    return cast("Sequence[object]", value) if isinstance(value, list | tuple) else (value,)
 
 
 def _result(call: ToolCall, content: str, outcome: ToolOutcome = "error") -> ToolResult:
@@ -110,9 +137,3 @@ def _text(value: object) -> str:
         return msgspec.json.encode(value, enc_hook=str).decode()
     except (TypeError, ValueError, OverflowError, RecursionError):
         return str(value)
-
-
-def _cut(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    return f"{text[:limit]}\n[{len(text) - limit} more characters were left out]"

@@ -25,17 +25,24 @@ class FunctionTool(Generic[P, R]):
     Attributes:
         spec: what the model is told about it.
         timeout: seconds that a call may take; None means the profile's limit.
+        concurrent: whether a call may run beside other such calls.
     """
 
     __name__: str
     __wrapped__: Callable[P, R]
 
     def __init__(
-        self, function: Callable[P, R], *, name: str | None = None, timeout: float | None = None
+        self,
+        function: Callable[P, R],
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        concurrent: bool = False,
     ) -> None:
         signature = read_signature(function)
         functools.update_wrapper(self, function)
         self.timeout = timeout
+        self.concurrent = concurrent
         self.spec = ToolSpec(
             name=function.__name__ if name is None else name,
             description=signature.description,
@@ -110,7 +117,7 @@ def tool(function: Callable[P, R], /) -> FunctionTool[P, R]: ...
 
 @overload
 def tool(
-    *, name: str | None = None, timeout: float | None = None
+    *, name: str | None = None, timeout: float | None = None, concurrent: bool = False
 ) -> Callable[[Callable[P, R]], FunctionTool[P, R]]: ...
 
 
@@ -120,6 +127,7 @@ def tool(
     *,
     name: str | None = None,
     timeout: float | None = None,
+    concurrent: bool = False,
 ) -> FunctionTool[P, R] | Callable[[Callable[P, R]], FunctionTool[P, R]]:
     """Return a tool made of the function; given only options, return what makes it.
 
@@ -131,10 +139,12 @@ def tool(
         function: a function, sync or async; a sync one runs in a worker thread.
         name: the tool's name; by default the function's.
         timeout: seconds that a call may take; by default the profile's limit.
+        concurrent: whether calls of one model message may run at the same time as its neighbors
+            that may too; say so of a tool that reads, or whose effects do not meet.
 
     Raises:
         ConfigError: the function cannot be a tool as it is; says why.
     """
     if function is not None:
-        return FunctionTool(function, name=name, timeout=timeout)
-    return functools.partial(FunctionTool[P, R], name=name, timeout=timeout)
+        return FunctionTool(function, name=name, timeout=timeout, concurrent=concurrent)
+    return functools.partial(FunctionTool[P, R], name=name, timeout=timeout, concurrent=concurrent)

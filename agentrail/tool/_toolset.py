@@ -18,6 +18,8 @@ class Toolset:
     tools: Mapping[str, Tool] = field(factory=dict[str, Tool])
     owners: Mapping[str, str] = field(factory=dict[str, str])
     """Who brought each tool, by the tool's name."""
+    concurrent: frozenset[str] = frozenset()
+    """The names of those whose calls may run at the same time."""
     specs: tuple[ToolSpec, ...] = ()
     """What the model is told, by name in order, so that equal sets read equal in its cache."""
 
@@ -45,7 +47,10 @@ class Toolset:
                 owners[spec.name] = owner
                 specs.append(spec)
         specs.sort(key=lambda spec: spec.name)
-        return cls(tools=tools, owners=owners, specs=tuple(specs)), tuple(faults)
+        concurrent = frozenset(
+            [name for name, tool in tools.items() if getattr(tool, "concurrent", False)]
+        )
+        return cls(tools, owners, concurrent, tuple(specs)), tuple(faults)
 
 
 def name_fault(name: str) -> str:

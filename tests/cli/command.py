@@ -1,6 +1,7 @@
 """The installed command in processes of its own, and an application for it to run."""
 
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Generator
@@ -119,6 +120,65 @@ def _address(log: IO[str], lines: list[str]) -> str:
         if " at http://" in line:
             return line.partition(" at ")[2].partition(";")[0]
     pytest.fail("the command ended before it served:\n" + "\n".join(lines))
+
+
+@define
+class Terminal:
+    """A command with a person at it."""
+
+    process: subprocess.Popen[bytes]
+    screen: int
+    shown: bytes = b""
+    read: int = 0
+    """How much of what was shown has been looked at."""
+
+    def answer(self, question: str, text: str) -> None:
+        """Wait until something is asked, and type."""
+        asked = question.encode()
+        while asked not in self.shown[self.read :]:
+            assert self._more(), f"it ended before it asked {question!r}:\n{self.shown!r}"
+        self.read = self.shown.index(asked, self.read) + len(asked)
+        os.write(self.screen, text.encode())
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end and return the exit status and all that was shown."""
+        while self._more():
+            pass
+        return self.process.wait(50), self.shown.decode().replace("\r\n", "\n")
+
+    def _more(self) -> bool:
+        try:
+            more = os.read(self.screen, 4096)
+        except OSError:  # nobody has the other end open any more
+            return False
+        self.shown += more
+        return bool(more)
+
+
+@contextmanager
+def terminal(cwd: Path, *arguments: str) -> Generator[Terminal]:
+    """Run a command at a terminal for the length of the block."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [AGENTRAIL, *arguments],
+        cwd=cwd,
+        env=environment() | {"TERM": "dumb"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=_take_terminal,  # noqa: PLW1509 (this process has one thread)
+    ) as process:
+        os.close(theirs)
+        try:
+            yield Terminal(process, ours)
+        finally:
+            process.kill()
+            os.close(ours)
+
+
+def _take_terminal() -> None:
+    os.close(os.open(os.ttyname(0), os.O_RDWR))
 
 
 def read_until(text: str, response: httpx.Response) -> str:

@@ -1,18 +1,48 @@
 """``chat``, ``explain``, ``doctor`` and ``local`` as a person at a terminal meets them."""
 
 import os
-import pty
+import re
 import socket
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from agentrail.model import weights
-from tests.cli.command import AGENTRAIL, agentrail, environment
+from agentrail.model.local_server import CONTEXT, SLOTS
+from tests.cli.command import AGENTRAIL, agentrail, environment, terminal
 
 COMPOSED = """
-from agentrail import AppConfig, Profile, ScriptedModel, create_app, define_plugin, tool
+from dataclasses import dataclass
+from functools import partial
+
+from agentrail import AppConfig, Profile, ScriptedModel, create_app, define_plugin, middleware, tool
+from agentrail.tool import ask, deny
+
+
+@dataclass
+class Bill:
+    total: int
+
+
+class Budget:
+    model = "any"
+
+    async def __call__(self, request, call_next):
+        return await call_next(request)
+
+
+class Check:
+    def pre_process(self, ctx):
+        return None
+
+
+async def watch(request, call_next):
+    return await call_next(request)
+
+
+both = middleware.logging()
 
 
 @tool
@@ -31,8 +61,30 @@ async def hook(*_):
 
 app = create_app(
     AppConfig(
-        profiles=[Profile(id="clerk", model="scripted:m", tools=[add], context_providers=[own])],
+        profiles=[
+            Profile(id="clerk", model="scripted:m", tools=[add], context_providers=[own]),
+            Profile(
+                id="cashier",
+                model="scripted:m",
+                fallbacks=["openai:n", "scripted:o"],
+                context_window=4000,
+                tools=[add],
+                permissions=[ask("add", reason="sums [are] final"), deny("add", a="1", b="*")],
+                output=Bill,
+            ),
+        ],
         providers=[ScriptedModel([])],
+        model_middleware=[
+            both,
+            middleware.retry(),
+            middleware.cache(60),
+            middleware.metrics(),
+            middleware.from_pre_post(Check()),
+            watch,
+            partial(watch),
+            Budget(),
+        ],
+        tool_middleware=[middleware.slow_log(1), both],
         plugins=[
             define_plugin("late", on_request_start=hook, after_response=hook, stop=hook),
             define_plugin(
@@ -101,14 +153,52 @@ def test_faults_of_a_composition_are_told_one_by_one(here: Path) -> None:
     assert "Traceback" not in done.err
 
 
-def test_an_error_in_the_application_shows_where_it_is(here: Path) -> None:
-    (here / "app.py").write_text("import agentrail\nimport missing_of_mine\n")
+@pytest.mark.parametrize(
+    ("code", "told", "line"),
+    [
+        ("import missing_of_mine", "ModuleNotFoundError: No module named 'missing_of_mine'", 1),
+        ("from agentrail import nothing", "ImportError: cannot import name 'nothing'", 1),
+        ("app = (", "SyntaxError: '(' was never closed (app.py, line 1)", 1),
+        ("import json\njson.loads('')", "JSONDecodeError: Expecting value: line 1", 2),
+        ("from agentrail import Profile\nProfile(id='a', modle='b')", "TypeError: Profile.", 2),
+        ("from agentrail.events import decode\ndecode(b'')", "DecodeError: Input data was", 2),
+        ("raise RuntimeError", "RuntimeError\n", 1),
+    ],
+)
+def test_what_the_application_raises_is_a_sentence_and_its_own_lines(
+    here: Path, code: str, told: str, line: int
+) -> None:
+    (here / "app.py").write_text(code)
 
     done = agentrail(here, "explain")
 
-    assert done.status == 1
-    assert 'app.py", line 2' in done.err
-    assert "No module named 'missing_of_mine'" in done.err
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"config_invalid: 'app' cannot be loaded: {told}")
+    assert re.findall(r'^  File "(.*)", line (\d+)', done.err, re.MULTILINE) == [
+        (f"{here}/app.py", str(line))
+    ]
+    assert code.splitlines()[-1] in done.err
+
+
+def test_all_of_the_applications_files_on_the_way_are_shown(here: Path) -> None:
+    (here / "mine").mkdir()
+    (here / "mine" / "parts.py").write_text("def make():\n    raise ValueError('no part')\n")
+    (here / "app.py").write_text("from mine import parts\n\nparts.make()\n")
+
+    done = agentrail(here, "serve")
+
+    assert done.status == 2
+    assert "cannot be loaded: ValueError: no part\n" in done.err
+    assert re.findall(r'File ".*/(\w+\.py)", line (\d+)', done.err) == [
+        ("app.py", "3"),
+        ("parts.py", "2"),
+    ]
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    done = agentrail(tmp_path, "--version")
+
+    assert (done.status, done.out, done.err) == (0, f"agentrail {version('agentrail-host')}\n", "")
 
 
 # chat
@@ -126,6 +216,14 @@ def test_the_terminals_session_is_remembered(here: Path) -> None:
     assert agentrail(here, "chat", "--new", "three").out == "1: three [b]\n"
     assert agentrail(here, "chat", "--session", "other", "four").out == "1: four [b]\n"
     assert agentrail(here, "chat", "five").out == "5: five [b]\n"
+
+
+def test_a_new_session_tells_its_id_and_lasts_for_the_whole_talk(here: Path) -> None:
+    done = agentrail(here, "chat", "--new", stdin="one\ntwo\n")
+
+    assert done.out == "1: one [b]\n3: two [b]\n"
+    (session,) = re.findall(r"^session (ses_\w+)$", done.err, re.MULTILINE)
+    assert agentrail(here, "chat", "--session", session, "three").out == "5: three [b]\n"
 
 
 def test_a_failed_answer_is_a_sentence_and_a_status(here: Path) -> None:
@@ -172,38 +270,13 @@ def test_a_talk_can_be_quit(here: Path) -> None:
 
 
 def test_an_interrupt_at_the_prompt_ends_a_talk(here: Path) -> None:
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [AGENTRAIL, "chat"],
-        cwd=here,
-        env=environment(),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=_take_terminal,  # noqa: PLW1509 (this process has one thread)
-    ) as process:
-        os.close(theirs)
-        shown = _shown_until(ours, b"> ", 1)
-        os.write(ours, b"hello\n")
-        shown += _shown_until(ours, b"> ", 1)
-        os.write(ours, b"\x03")
-        status = process.wait(50)
-    os.close(ours)
+    with terminal(here, "chat") as person:
+        person.answer("> ", "hello\n")
+        person.answer("> ", "\x03")
+        status, shown = person.end()
 
-    assert b"1: hello [b]" in shown
+    assert "1: hello [b]" in shown
     assert status == 130
-
-
-def _take_terminal() -> None:
-    os.close(os.open(os.ttyname(0), os.O_RDWR))
-
-
-def _shown_until(terminal: int, text: bytes, count: int) -> bytes:
-    shown = b""
-    while shown.count(text) < count:
-        shown += os.read(terminal, 4096)
-    return shown
 
 
 def test_an_answer_comes_piece_by_piece(here: Path) -> None:
@@ -249,9 +322,36 @@ def test_explain_tells_who_runs_where_and_why(here: Path) -> None:
     for name in ("stop", "after_response"):  # in reverse
         assert [line.split(":")[0] for line in section(lines, name)] == ["1. late", "2. early"]
     assert "  before_request: nobody" in lines
-    assert "  clerk (default): scripted:m; tools: add; at most 16 steps, 600 s" in lines
     assert "  POST /chat" in lines
     assert "  GET /health; open to everybody" in lines
+
+
+def test_explain_tells_what_a_profile_is_made_of(here: Path) -> None:
+    (here / "app.py").write_text(COMPOSED)
+
+    done = agentrail(here, "explain")
+
+    profiles = done.out.partition("\nProfiles\n")[2].partition("\n\n")[0]
+    assert profiles.splitlines() == [
+        "  clerk (default)",
+        "    model: scripted:m",
+        "    context window: 8192 tokens",
+        "    model middleware: logging, retry, cache, metrics, Check, watch, watch, Budget",
+        "    tools: add",
+        "    tool middleware: slow_log, logging",
+        "    permissions: every call is allowed",
+        "    output: text",
+        "    limits: at most 16 steps, 600 s",
+        "  cashier",
+        "    model: scripted:m, then openai:n, then scripted:o",
+        "    context window: 4000 tokens",
+        "    model middleware: logging, retry, cache, metrics, Check, watch, watch, Budget",
+        "    tools: add",
+        "    tool middleware: slow_log, logging",
+        "    permissions: ask add (sums [are] final), deny add a=1 b=*",
+        "    output: Bill",
+        "    limits: at most 16 steps, 600 s",
+    ]
 
 
 def section(lines: list[str], hook: str) -> list[str]:
@@ -277,7 +377,9 @@ def test_doctor_finds_nothing_wrong(here: Path) -> None:
     done = agentrail(here, "doctor", "--port", "0", "--data-dir", "mine")
 
     assert (done.status, done.err) == (0, "")
-    assert all(line.startswith("ok   ") for line in done.out.splitlines())
+    *checked, model = done.out.splitlines()
+    assert all(line.startswith("ok   ") for line in checked)
+    assert model == "?    model scripted:m: of the application's own provider; it was not checked"
     assert "application app:app: agents assistant" in done.out
     assert "data directory mine can be written" in done.out
 
@@ -318,31 +420,58 @@ def test_doctor_shows_what_it_finds_as_it_is(here: Path) -> None:
     assert "'x[server]'" in done.out
 
 
+UNSET = {
+    f"{name}_{what}": "" for name in ("OPENAI", "ANTHROPIC") for what in ("API_KEY", "BASE_URL")
+}
+
+
 def test_doctor_finds_what_a_model_lacks(here: Path) -> None:
     app = (here / "app.py").read_text()
     for model, told in [
         ("local:smollm2-135m", "its weights are missing: agentrail local install"),
+        ("local:nope", "there is no such local model; there are: smollm2-135m"),
         ("openai:gpt-5-mini", "set OPENAI_API_KEY"),
+        ("openai-responses:gpt-5-mini", "set OPENAI_API_KEY"),
+        ("anthropic:claude", "set ANTHROPIC_API_KEY"),
     ]:
         (here / "app.py").write_text(app.replace("scripted:m", model))
-        unset = {"AGENTRAIL_CACHE_DIR": f"{here}/none", "OPENAI_API_KEY": "", "OPENAI_BASE_URL": ""}
-        done = agentrail(here, "doctor", "--port", "0", **unset)
+        none = {"AGENTRAIL_CACHE_DIR": f"{here}/none"}
+        done = agentrail(here, "doctor", "--port", "0", **none, **UNSET)
 
         assert done.status == 1
         assert f"fix  model {model}: {told}" in done.out
+
+
+def test_doctor_looks_at_fallbacks_too(here: Path) -> None:
+    app = (here / "app.py").read_text()
+    fallback = 'model="scripted:m", fallbacks=["anthropic:claude"]'
+    (here / "app.py").write_text(app.replace('model="scripted:m"', fallback))
+
+    done = agentrail(here, "doctor", "--port", "0", **UNSET)
+
+    assert done.status == 1
+    assert "fix  model anthropic:claude: set ANTHROPIC_API_KEY" in done.out
+
+
+def test_doctor_asks_no_key_for_an_own_provider_of_a_known_name(here: Path) -> None:
+    app = (here / "app.py").read_text().replace("scripted:m", "openai:m")
+    (here / "app.py").write_text(app.replace("repeat(say)", 'repeat(say, "openai")'))
+
+    done = agentrail(here, "doctor", "--port", "0", **UNSET)
+
+    assert done.status == 0
+    assert "?    model openai:m: of the application's own provider" in done.out
 
 
 def test_doctor_finds_what_a_model_has(here: Path) -> None:
     app = (here / "app.py").read_text()
     (here / "app.py").write_text(app.replace("scripted:m", "openai:gpt-5-mini"))
 
-    done = agentrail(here, "doctor", "--port", "0", OPENAI_API_KEY="k")
+    done = agentrail(here, "doctor", "--port", "0", **UNSET | {"OPENAI_API_KEY": "k"})
 
     assert done.status == 0
-    assert "ok   model openai:gpt-5-mini: OPENAI_API_KEY or OPENAI_BASE_URL is set" in done.out
-
-
-# local
+    told = "OPENAI_API_KEY is set; whether the server answers was not checked"
+    assert f"ok   model openai:gpt-5-mini: {told}\n" in done.out
 
 
 @pytest.fixture
@@ -351,6 +480,27 @@ def cache(tmp_path: Path) -> Path:
     with (tmp_path / Path(weights.SMOLLM2.member).name).open("wb") as file:
         file.truncate(weights.SMOLLM2.size)
     return tmp_path
+
+
+@pytest.mark.parametrize(("more", "mark"), [(0, "ok  "), (1, "warn")])
+def test_doctor_warns_of_a_window_that_the_local_model_has_not(
+    here: Path, cache: Path, more: int, mark: str
+) -> None:
+    pytest.importorskip("xllamacpp")
+    window = CONTEXT // SLOTS + more
+    local = f'model="local:smollm2-135m", context_window={window}'
+    app = (here / "app.py").read_text()
+    (here / "app.py").write_text(app.replace('model="scripted:m"', local))
+
+    done = agentrail(here, "doctor", "--port", "0", AGENTRAIL_CACHE_DIR=f"{cache}")
+
+    assert done.status == 0
+    last = done.out.splitlines()[-1]
+    assert last.startswith(f"{mark} model local:smollm2-135m: ")
+    assert ("a profile's context_window is 2049" in last) is bool(more)
+
+
+# local
 
 
 def test_local_install_if_missing_is_quiet_when_nothing_is_missing(cache: Path) -> None:

@@ -221,7 +221,7 @@ async def test_a_failure_handler_that_fails_changes_nothing_and_the_failure_is_l
     assert seen == ["context"]
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
     assert "p0.on_request_start" in caplog.messages[0]
-    assert caplog.messages[1] == "plugin 'p0' failed in on_request_start: lost"
+    assert caplog.messages[1] == "plugin 'p0' failed in on_request_start: OSError: lost"
 
 
 def test_a_failure_is_logged_with_its_traceback_by_default(

@@ -1,14 +1,18 @@
 """What fits together, what does not, and that all of it is said at once."""
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from agentrail import (
     AppConfig,
     ChatRequest,
+    Host,
     MemorySessionStore,
     Message,
     Profile,
     RequestContext,
+    Route,
     ScriptedModel,
     create_app,
     define_plugin,
@@ -17,6 +21,7 @@ from agentrail import (
 from agentrail.errors import CompositionError
 from agentrail.host import AgentHost
 from agentrail.requests import ModelReply, ModelRequest
+from agentrail.tool import deny
 
 
 @tool
@@ -49,6 +54,28 @@ def test_all_faults_are_listed_at_once() -> None:
 def test_an_application_needs_a_profile() -> None:
     with pytest.raises(CompositionError, match="at least one"):
         compose()
+
+
+def test_a_path_without_its_slash_is_refused() -> None:
+    async def answer(_request: Request, _host: Host) -> Response:
+        return Response()
+
+    with pytest.raises(CompositionError, match="route 'ping': its path must begin with a slash"):
+        compose(Profile(id="a", model="scripted:x"), routes=[Route(path="ping", endpoint=answer)])
+
+
+def test_a_permission_with_a_slip_is_refused_by_the_name_of_its_profile() -> None:
+    rules = [deny("pnig"), deny("ping", at="noon")]
+    with pytest.raises(CompositionError) as caught:
+        compose(
+            Profile(id="a", model="scripted:x", tools=[ping], permissions=rules),
+            Profile(id="b", model="scripted:x", permissions=[deny("ping")]),
+        )
+    assert caught.value.faults == (
+        "profile 'a': deny('pnig') is about no tool of ping",
+        "profile 'a': deny('ping'): 'at' is no argument of ping; there are: none",
+        "profile 'b': deny('ping') is about no tool: the profile has none",
+    )
 
 
 def test_a_model_reference_without_a_provider_is_refused_with_the_form_it_should_have() -> None:

@@ -230,12 +230,12 @@ async def test_a_slow_reader_holds_the_run_back(make_host: MakeHost) -> None:
     """Nothing in the host grows while nobody reads."""
     produced: list[int] = []
 
-    calls = [call_tools(("noop", {})) for _ in range(400)]
+    calls = [call_tools(("noop", {"number": number})) for number in range(400)]
 
     @tool
-    async def noop() -> str:
+    async def noop(number: int) -> str:
         """Do nothing."""
-        produced.append(1)
+        produced.append(number)
         return "x" * 100
 
     profile = Profile(id="assistant", model="scripted:test", limits=Limits(steps=500))

@@ -51,6 +51,7 @@ async def test_an_answer_has_exactly_the_fields_of_the_contract(served: Serve) -
             "outputTokens": 3,
             "cacheReadTokens": 0,
             "cacheWriteTokens": 0,
+            "cost": 0.0,
         },
         "outcome": "completed",
     }

@@ -18,7 +18,7 @@ from agentrail.messages import Message
 from agentrail.model import ModelProvider, local, weights
 from agentrail.model.local import LocalModel
 from agentrail.requests import Delta, ModelReply, ModelRequest
-from agentrail.testing.models import ModelProviderContract
+from agentrail.testing.models import Ability, ModelProviderContract
 
 pytestmark = [
     pytest.mark.anyio,
@@ -58,6 +58,10 @@ class TestContract(ModelProviderContract):
     @pytest.fixture
     def model(self) -> str:
         return NAME
+
+    @pytest.fixture
+    def abilities(self) -> frozenset[Ability]:
+        return frozenset({"output", "usage"})
 
 
 def pid(provider: LocalModel) -> int:
@@ -285,4 +289,4 @@ except ConfigError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert "pip install 'agentrail-host[local]'" in done.stdout
+    assert "pip install '/path/to/agentrail[local]'" in done.stdout

@@ -68,7 +68,9 @@ def test_half_a_reference_is_refused(text: str) -> None:
 def test_an_unknown_provider_is_refused_with_the_known_ones() -> None:
     models = Models([ScriptedModel([])])
 
-    with pytest.raises(ModelReferenceError, match="there are: local, openai, scripted"):
+    with pytest.raises(
+        ModelReferenceError, match="there are: anthropic, local, openai, openai-responses, scripted"
+    ):
         models.call("opnai:gpt-5")
 
 
@@ -202,23 +204,33 @@ async def test_models_start_again_after_a_stop() -> None:
 async def test_the_default_providers_are_made_when_they_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    openai, local = default_providers()
+    for variable in (
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_BASE_URL",
+    ):
+        monkeypatch.delenv(variable, raising=False)
+    openai, responses, anthropic, local = default_providers()
 
-    assert (openai.name, local.name) == ("openai", "local")
+    names = [provider.name for provider in (openai, responses, anthropic, local)]
+    assert names == ["openai", "openai-responses", "anthropic", "local"]
     with pytest.raises(HostNotRunning):
         await local.complete(REQUEST)
     with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
         await openai.start()
-    await openai.stop()
-    await local.stop()
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
+        await responses.start()
+    with pytest.raises(ConfigError, match="ANTHROPIC_API_KEY"):
+        await anthropic.start()
+    for provider in (openai, responses, anthropic, local):
+        await provider.stop()
 
 
 def test_the_slice_itself_imports_no_http_client() -> None:
     code = (
         "import sys, agentrail.model; "
-        "names = 'agentrail.model.openai', 'agentrail.model.local', 'httpx'; "
+        "names = *(f'agentrail.model.{n}' for n in ('openai', 'anthropic', 'local')), 'httpx'; "
         "print([name for name in names if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

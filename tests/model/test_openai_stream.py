@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from agentrail.messages import (
     Image,
     Message,
+    OutputSpec,
     Reasoning,
     Text,
     ToolCall,
@@ -18,10 +20,8 @@ from agentrail.messages import (
     ToolSpec,
     Usage,
 )
-from agentrail.model import ModelProvider
 from agentrail.model.openai import OpenAICompatible
 from agentrail.requests import Delta, ModelReply, ModelRequest
-from agentrail.testing.models import ModelProviderContract
 from tests.model import upstream as wire
 from tests.model.upstream import Answer, Upstream, piece, says, streams, usage
 
@@ -49,17 +49,6 @@ async def asking(*answers: Answer) -> AsyncGenerator[tuple[OpenAICompatible, Ups
 async def ask(*chunks: wire.Json) -> ModelReply:
     async with asking(streams(*chunks)) as (provider, _):
         return await provider.complete(request())
-
-
-class TestContract(ModelProviderContract):
-    @pytest.fixture
-    async def provider(self) -> AsyncGenerator[ModelProvider]:
-        async with asking(says("one", " two", " three")) as (provider, _):
-            yield provider
-
-    @pytest.fixture
-    def model(self) -> str:
-        return "m"
 
 
 async def test_text_arrives_piece_by_piece_and_whole() -> None:
@@ -271,6 +260,42 @@ async def test_own_headers_fields_and_names_are_sent() -> None:
     assert "max_tokens" not in got.body
 
 
+@pytest.mark.parametrize(
+    ("base_url", "field"),
+    [
+        ("https://api.openai.com/v1", "max_completion_tokens"),
+        ("https://api.openai.com/v1/", "max_completion_tokens"),
+        ("https://eu.api.openai.com/v1", "max_completion_tokens"),
+        ("https://api.example.com/v1", "max_tokens"),
+    ],
+)
+async def test_the_token_limit_has_the_name_that_the_upstream_knows(
+    base_url: str, field: str
+) -> None:
+    async with wire.running(wire.says("ok")) as upstream:
+        diverted = Diverted(httpx.URL(upstream.base_url).port)
+        provider = OpenAICompatible("test", base_url, KEY, transport=diverted)
+        await provider.start()
+        await provider.complete(request(max_tokens=9))
+        await provider.stop()
+
+    (got,) = upstream.requests
+    assert got.line == "POST /v1/chat/completions HTTP/1.1"
+    assert {name for name in got.body if name.startswith("max_")} == {field}
+
+
+class Diverted(httpx.AsyncHTTPTransport):
+    """Carries requests for any host to a port of this machine."""
+
+    def __init__(self, port: int | None) -> None:
+        super().__init__()
+        self._port = port
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.url = request.url.copy_with(scheme="http", host="127.0.0.1", port=self._port)
+        return await super().handle_async_request(request)
+
+
 async def test_tools_go_out_with_their_whole_schema() -> None:
     schema = {"type": "object", "properties": {"x": {"$ref": "#/$defs/X"}},
               "$defs": {"X": {"type": "integer"}}, "additionalProperties": False}  # fmt: skip
@@ -320,9 +345,107 @@ async def test_a_conversation_keeps_its_shape_on_the_wire() -> None:
     assert (assistant["content"], assistant["thoughts"]) == ("Let me see.", "hm")
     assert first == {"role": "tool", "tool_call_id": "a", "content": "1"}
     assert second == {"role": "tool", "tool_call_id": "b", "content": "boom"}
-    assert shown["role"] == "user"
+    assert shown == {"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lG"}},
+    ]}  # fmt: skip
     assert calling["content"] is None
     assert empty == {"role": "assistant", "content": ""}
+
+
+async def test_what_tools_show_comes_after_all_of_their_results() -> None:
+    images = (Image(mime_type="image/png", data=b"\x00\xff"),)
+    body = (
+        await sent(
+            request(
+                Message.assistant((ToolCall(id="a", name="look"), ToolCall(id="b", name=""))),
+                tool_said(ToolResult(call_id="a", name="look", content="A dot.", images=images)),
+                tool_said(ToolResult(call_id="b", name="", content="boom", outcome="error")),
+                Message.user("Well?"),
+            )
+        )
+    ).body
+
+    messages: Any = body["messages"]
+    assert [call["function"]["name"] for call in messages[0]["tool_calls"]] == ["look", "unknown"]
+    assert messages[1:] == [
+        {"role": "tool", "tool_call_id": "a", "content": "A dot."},
+        {"role": "tool", "tool_call_id": "b", "content": "boom"},
+        {"role": "user", "content": [
+            {"type": "text", "text": "Shown by look, call a:"},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AP8="}},
+        ]},
+        {"role": "user", "content": "Well?"},
+    ]  # fmt: skip
+
+
+async def test_an_upstream_may_want_one_system_message_and_roles_that_alternate() -> None:
+    image = Image(mime_type="image/png", data=b"\x00\xff")
+    call = ToolCall(id="a", name="look")
+    body = (
+        await sent(
+            request(
+                Message.system("Be brief."),
+                Message.system("Be kind."),
+                Message.user("hi"),
+                Message.system("It is late."),
+                Message.assistant((call,)),
+                tool_said(ToolResult(call_id="a", name="look", content="A dot.")),
+                Message.system("Hurry."),
+                Message.user((Text(text="Well?"), image)),
+                Message.user("Yes?"),
+            ),
+            system_first=True,
+        )
+    ).body
+
+    assert body["messages"] == [
+        {"role": "system", "content": "Be brief.\n\nBe kind."},
+        {"role": "user", "content": "hi\n\n<system>\nIt is late.\n</system>"},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "a", "type": "function", "function": {"name": "look", "arguments": "{}"}},
+        ]},
+        {"role": "tool", "tool_call_id": "a", "content": "A dot."},
+        {"role": "user", "content": [
+            {"type": "text", "text": "<system>\nHurry.\n</system>"},
+            {"type": "text", "text": "Well?"},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AP8="}},
+            {"type": "text", "text": "Yes?"},
+        ]},
+    ]  # fmt: skip
+
+
+def tool_said(result: ToolResult) -> Message:
+    return Message(role="tool", parts=(result,))
+
+
+async def test_an_output_goes_out_as_its_schema() -> None:
+    closed = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+    opened = {"type": "object", "additionalProperties": {"type": "integer"}}
+
+    strict = (await sent(request(output=OutputSpec(name="a b", parameters=closed)))).body
+    loose = (await sent(request(output=OutputSpec(name="ab", parameters=opened)))).body
+
+    schema = {**closed, "additionalProperties": False}
+    assert strict["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "a_b", "schema": schema, "strict": True},
+    }
+    assert loose["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "ab", "schema": opened, "strict": False},
+    }
+
+
+async def test_what_went_to_the_cache_is_counted() -> None:
+    details = {"cached_tokens": 7, "cache_write_tokens": 2}
+    counts: wire.Json = {"prompt_tokens": 11, "completion_tokens": 3,
+                         "prompt_tokens_details": details}  # fmt: skip
+
+    reply = await ask(piece("stop", content="x"), {"choices": [], "usage": counts})
+
+    assert reply.usage == Usage(
+        input_tokens=11, output_tokens=3, cache_read_tokens=7, cache_write_tokens=2
+    )
 
 
 async def test_reasoning_stays_here_unless_the_upstream_wants_it() -> None:

@@ -37,6 +37,8 @@ class Upstream:
     """Set when the first request has been read."""
     closed: anyio.Event = Factory(anyio.Event)
     """Set when the client has closed a connection under an answer that waited for it."""
+    left: anyio.Event = Factory(anyio.Event)
+    """Set when a connection has ended."""
 
     async def serve(self, stream: SocketStream) -> None:
         self.connections += 1
@@ -49,7 +51,7 @@ class Upstream:
                     answer = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
                     await answer(self, stream)
             except (anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass  # the client has gone, or the answer was to break off
+                self.left.set()  # the client has gone, or the answer was to break off
 
 
 Answer = Callable[[Upstream, SocketStream], Awaitable[None]]

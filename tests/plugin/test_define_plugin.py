@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import get_args, get_origin, get_type_hints
 
+import attrs
 import pytest
 
 from agentrail.hook import HOOKS, compile_hooks
@@ -58,4 +59,8 @@ def test_a_defined_plugin_and_a_class_give_the_same_hooks() -> None:
         "tracker", version="1.0", deadlines={"on_turn_persisted": 5.0}, on_turn_persisted=remember
     )
 
-    assert compile_hooks([literal])[0].by_name == compile_hooks([Tracker()])[0].by_name
+    (one,), (other,) = (
+        compile_hooks([form])[0]["on_turn_persisted"] for form in (literal, Tracker())
+    )
+    assert (one.version, one.deadline) == ("1.0", 5.0)
+    assert attrs.asdict(one) == attrs.asdict(other)

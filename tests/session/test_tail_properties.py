@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from agentrail.errors import LeaseLost
 from agentrail.events import (
     AttachmentsAdded,
+    ContextCompacted,
     Event,
     MessageDelta,
     SessionReset,
@@ -41,7 +42,10 @@ EVENTS: dict[str, Event] = {
     "start": TurnStart(turn_id="t"),
     "end": TurnEnd(turn_id="t"),
     "reset": SessionReset(),
+    "summary": ContextCompacted(until=3, summary="in short", tokens=9),
+    "older summary": ContextCompacted(until=6, summary="shorter", tokens=40),
 }
+"""Of a summary, ``until`` says how many events of the log it leaves."""
 WINDOWS = (0, 1, 7, 15, 30, 60, 200, 10_000)
 
 batches = st.lists(st.sampled_from(sorted(EVENTS)), max_size=5).map(
@@ -65,8 +69,15 @@ class Hosts:
         self.leases: dict[tuple[int, str], Lease] = {}
 
     async def play(self, step: Step) -> None:
-        action, number, name, window, events = step
+        action, number, name, window, batch = step
         store, lease = self.stores[number], self.leases.get((number, name))
+        head = 0 if lease is None else lease.head
+        events = [
+            replace(event, until=head - event.until)
+            if isinstance(event, ContextCompacted)
+            else event
+            for event in batch
+        ]
         if action == "delete":
             await store.delete(name)
         elif action == "acquire" or lease is None:
@@ -99,6 +110,9 @@ class Hosts:
         if not lease.opening:
             assert lease.history == await store.window(lease.session_id, window)
         assert lease.history == (Transcript(seen).window(window) if window else ())
+        if window:
+            assert lease.summary == Transcript(seen).summary
+            assert lease.since == Transcript(seen).since
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -123,7 +137,10 @@ def test_a_remembered_history_is_that_of_the_file(backend: str, plan: list[Step]
     anyio.run(main, backend=backend)
 
 
-@given(names=st.lists(st.sampled_from(sorted(EVENTS)), max_size=30), tokens=st.integers(0, 200))
+PLAIN = [name for name in sorted(EVENTS) if not isinstance(EVENTS[name], ContextCompacted)]
+
+
+@given(names=st.lists(st.sampled_from(PLAIN), max_size=30), tokens=st.integers(0, 200))
 def test_the_window_of_a_logs_end_is_that_of_the_log(names: list[str], tokens: int) -> None:
     log = [event for event in map(EVENTS.__getitem__, names) if is_seen(event)]
     for first in range(len(log)):
@@ -132,7 +149,7 @@ def test_the_window_of_a_logs_end_is_that_of_the_log(names: list[str], tokens: i
 
 
 def is_seen(event: Event) -> bool:
-    return event.window_tokens > 0 or isinstance(event, SessionReset)
+    return event.window_tokens > 0 or isinstance(event, SessionReset | ContextCompacted)
 
 
 def test_what_is_remembered_is_bounded() -> None:

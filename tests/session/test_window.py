@@ -1,21 +1,25 @@
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agentrail.events import (
     AttachmentsAdded,
+    ContextCompacted,
     Event,
     MessageDelta,
     MessageEnd,
     MessageRecorded,
     MessageStart,
     SessionReset,
+    ToolEnd,
+    ToolStart,
     TurnError,
     TurnStart,
 )
 from agentrail.messages import Message, Part, Text, ToolCall, ToolResult, Usage
-from agentrail.session import Transcript, closing_events, recorded, unanswered
+from agentrail.session import Transcript, call_ends, closing_events, recorded
 
 ALL = 1_000_000_000
 
@@ -69,10 +73,22 @@ def test_a_call_without_a_result_gets_one_that_says_so() -> None:
 
     window = Transcript(events).window(ALL)
 
-    assert shape(window) == ["q", "+a+b", "-b", "-a", "r"]
-    (closing,) = window[3].parts
+    assert shape(window) == ["q", "+a+b", "-a", "-b", "r"]
+    (closing,) = window[2].parts
     assert isinstance(closing, ToolResult)
     assert closing.outcome == "cancelled"
+
+
+def test_results_stand_in_the_order_of_their_calls() -> None:
+    events = [user("q"), call("c", "a", "b"), result("b"), result("a"), result("c"), model("e")]
+
+    assert shape(Transcript(events).window(ALL)) == ["q", "+c+a+b", "-c", "-a", "-b", "e"]
+
+
+def test_results_that_share_a_message_stand_in_the_order_of_their_calls_too() -> None:
+    log = [user("q"), call("a", "b", "c"), result("b"), result("c", "a"), model("done")]
+
+    assert shape(Transcript(log).window(ALL)) == ["q", "+a+b+c", "-a", "-b", "-c", "done"]
 
 
 def test_calls_of_the_turn_that_runs_stay_open() -> None:
@@ -128,13 +144,21 @@ def test_any_events_make_a_window_that_a_model_takes(events: list[Event], tokens
         else:
             assert open_calls == []
             open_calls += [each.id for each in message.tool_calls]
-    assert (
-        window
-        == Transcript(events).window(ALL)[len(Transcript(events).window(ALL)) - len(window) :]
-    )
 
 
 @given(st.lists(entries, max_size=25), st.integers(0, 200))
+def test_a_smaller_window_is_the_end_of_a_larger_one(events: list[Event], tokens: int) -> None:
+    # A user's message closes what is open: a note that waits for a call is in no window with it.
+    whole = Transcript([*events, user("")])
+
+    window, larger = whole.window(tokens), whole.window(ALL)
+
+    assert window == larger[len(larger) - len(window) :]
+
+
+@given(st.lists(entries, max_size=25), st.integers(0, 200))
+@example([user(""), call("a", "b"), user("")], 46)
+@example([user(""), call("a", "b"), result("a", "b")], 17)
 def test_a_window_keeps_to_its_tokens(events: list[Event], tokens: int) -> None:
     transcript = Transcript(events)
 
@@ -181,8 +205,8 @@ def test_open_calls_are_answered_before_what_came_after_them() -> None:
     assert shape(Transcript([user("q"), *events, *closing]).window(ALL)) == [
         "q",
         "+a+b",
-        "-b",
         "-a",
+        "-b",
         "and",
     ]
 
@@ -201,5 +225,49 @@ def test_a_log_without_a_turn_needs_no_closing() -> None:
     assert closing_events([user("q"), call("a")], code="interrupted", detail="why") == ()
 
 
-def test_only_calls_without_a_result_are_unanswered() -> None:
-    assert [each.call_id for each in unanswered([call("a", "b"), result("a")])] == ["b"]
+def begun(call_id: str, step: int = 1) -> ToolStart:
+    return ToolStart(turn_id="t", step=step, call_id=call_id, name=call_id)
+
+
+def test_only_calls_without_a_result_are_ended() -> None:
+    (entry,) = call_ends([call("a", "b"), result("a")])
+
+    assert isinstance(entry, MessageRecorded)
+    assert shape([entry.message]) == ["-b"]
+
+
+def test_of_the_calls_that_are_closed_those_that_began_get_their_end_and_no_others() -> None:
+    events = [TurnStart(turn_id="t"), call("a", "b", "c"), begun("a"), result("a"), begun("b", 2)]
+
+    results, end, error = closing_events(events, code="interrupted", detail="why")
+
+    assert isinstance(results, MessageRecorded)
+    assert shape([results.message]) == ["-b-c"]
+    assert isinstance(end, ToolEnd)
+    assert (end.call_id, end.name, end.outcome, end.step) == ("b", "b", "cancelled", 2)
+    assert "may have had its effects" in end.content
+    assert isinstance(error, TurnError)
+
+
+def test_a_call_with_the_id_of_one_that_began_before_it_has_not_begun() -> None:
+    events = [call("a"), begun("a"), result("a"), call("a")]
+
+    assert [event.type for event in call_ends(events)] == ["message"]
+
+
+def test_a_summary_covers_calls_that_are_open_and_their_results() -> None:
+    entries = [user("q"), call("a"), note("n"), ContextCompacted(until=3, summary="s")]
+    later = [note("m"), result("a"), user("r"), model("done")]
+    log = [replace(event, id=number) for number, event in enumerate([*entries, *later], 1)]
+
+    (summary, *rest) = Transcript(log).window(ALL)
+
+    assert summary.text.endswith("s")
+    assert shape(rest) == ["m", "r", "done"]
+
+
+def test_what_waits_for_results_outlives_a_summary_of_what_came_before() -> None:
+    entries = [user("q"), call("a"), note("n"), ContextCompacted(until=2, summary="s"), user("r")]
+    log = [replace(event, id=number) for number, event in enumerate(entries, 1)]
+
+    assert shape(Transcript(log).window(ALL)[1:]) == ["n", "r"]

@@ -275,25 +275,6 @@ async def test_cancellation_from_outside_passes(
     assert results == []
 
 
-async def test_a_long_result_is_cut_and_says_so(
-    context: RequestContext, watchdog: Watchdog
-) -> None:
-    @tool
-    async def read(size: int, fail: bool) -> str:
-        """Read."""
-        if fail:
-            raise ToolError("x" * size)
-        return "x" * size
-
-    call = tool_endpoint(toolset(read), watchdog, 5.0, max_chars=10)
-
-    for fail in (False, True):
-        short = await run_tool(call, request_for(context, "read", size=10, fail=fail))
-        long = await run_tool(call, request_for(context, "read", size=17, fail=fail))
-        assert short.content == "x" * 10
-        assert long.content == "x" * 10 + "\n[7 more characters were left out]"
-
-
 async def test_while_a_tool_runs_its_owner_is_the_one_that_is_called(
     context: RequestContext, watchdog: Watchdog
 ) -> None:

@@ -9,10 +9,10 @@ from attrs import define, field
 from msgspec.structs import replace
 
 from agentrail.errors import HookTimeout, HookTypeError, ToolError
-from agentrail.hook import Call, Funnel, PluginFailure, Watchdog, chain, compile_hooks
+from agentrail.hook import Funnel, PluginFailure, Watchdog, compile_hooks
 from agentrail.messages import ToolCall, ToolResult
-from agentrail.requests import RequestContext, ToolRequest
-from agentrail.tool import Toolset, hook_middleware, run_tool, tool, tool_endpoint
+from agentrail.requests import Asked, RequestContext, ToolRequest
+from agentrail.tool import Gate, Toolset, tool, tool_endpoint
 
 pytestmark = pytest.mark.anyio
 
@@ -69,15 +69,16 @@ class Bench:
         toolset, faults = Toolset.of([("math", add)])
         assert faults == ()
         funnel = Funnel(self.watchdog, self.failures.append)
-        call = chain(
-            [hook_middleware(hooks["before_tool_call"], hooks["after_tool_call"], funnel)],
-            tool_endpoint(toolset, self.watchdog, 5.0),
-        )
+        gate = Gate(tool_endpoint(toolset, self.watchdog, 5.0), hooks=hooks, funnel=funnel)
         arguments = arguments or {"left": 1, "right": 2}
         request = ToolRequest(
             call=ToolCall(id="c1", name=name, arguments=arguments), context=self.context
         )
-        return await run_tool(call, request)
+        decided = await gate.decide(request)
+        assert not isinstance(decided, Asked)
+        if isinstance(decided, ToolResult):
+            return await gate.finish(request, decided)
+        return await gate.run(decided)
 
 
 @pytest.fixture
@@ -348,16 +349,13 @@ async def test_after_hooks_run_when_a_middleware_further_in_raises(
     )
     hooks, _ = compile_hooks([plugin])
 
-    async def broken(_request: ToolRequest, _next: Call[ToolRequest, ToolResult]) -> ToolResult:
+    async def broken(_request: ToolRequest) -> ToolResult:
         raise KeyError("broken")
 
-    call = chain(
-        [hook_middleware((), hooks["after_tool_call"], Funnel(watchdog)), broken],
-        tool_endpoint(Toolset(), watchdog, 5.0),
-    )
+    gate = Gate(broken, hooks=hooks, funnel=Funnel(watchdog))
     request = ToolRequest(call=ToolCall(id="c1", name="add"), context=context)
 
-    assert (await run_tool(call, request)).outcome == "error"
+    assert (await gate.run(request)).outcome == "error"
     assert ended == ["error"]
 
 

@@ -6,13 +6,11 @@ import msgspec
 from attrs import Factory, define
 from msgspec import Struct
 
-from agentrail.errors import ModelProtocolError, ModelRefused, ModelUnavailable
-from agentrail.ids import new_id
-from agentrail.messages import Message, Part, Reasoning, StopReason, Text, ToolCall, Usage
+from agentrail.errors import ModelRefused, ModelUnavailable
+from agentrail.messages import Message, Part, Reasoning, StopReason, Text, Usage
+from agentrail.model._answer import StreamFailure, read_call, unreadable
+from agentrail.model._sse import ServerSentEvent
 from agentrail.requests import Delta, ModelReply
-
-SHOWN: Final = 1000
-"""How many characters of unreadable arguments are shown to the model that wrote them."""
 
 _STOP_REASONS: Final[dict[str, StopReason]] = {
     "length": "length",
@@ -48,6 +46,7 @@ class _Choice(Struct, gc=False):
 
 class _PromptDetails(Struct, gc=False):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _Usage(Struct, gc=False):
@@ -56,7 +55,7 @@ class _Usage(Struct, gc=False):
     prompt_tokens_details: _PromptDetails | None = None
 
 
-class Chunk(Struct, gc=False):
+class _Chunk(Struct, gc=False):
     """One event of the stream."""
 
     choices: list[_Choice] | None = None
@@ -65,21 +64,7 @@ class Chunk(Struct, gc=False):
     """Not None where the upstream failed in the middle of its answer."""
 
 
-_decoder: Final = msgspec.json.Decoder(Chunk)
-
-
-def read_chunk(data: bytes) -> Chunk:
-    """Return the chunk that an event's data is.
-
-    Raises:
-        ModelProtocolError: it is none.
-    """
-    try:
-        return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        shown = data[:100].decode(errors="replace")
-        message = f"the upstream sent a chunk that cannot be read ({error}): {shown!r}"
-        raise ModelProtocolError(message) from error
+_decoder: Final = msgspec.json.Decoder(_Chunk)
 
 
 @define(slots=True)
@@ -92,9 +77,10 @@ class _Call:
 
 
 @define(slots=True)
-class Answer:
-    """A model's answer while its pieces arrive."""
+class ChatAnswer:
+    """A model's answer while its pieces arrive; see ``Answer``."""
 
+    ended: bool = False
     _text: list[str] = Factory(list[str])
     _reasoning: list[str] = Factory(list[str])
     _calls: list[_Call] = Factory(list[_Call])
@@ -103,8 +89,25 @@ class Answer:
     _finish: str | None = None
     _usage: Usage = Factory(Usage)
 
-    def add(self, chunk: Chunk) -> Delta | None:
-        """Take a chunk in and return what a reader sees of it, if anything."""
+    def take(self, event: ServerSentEvent) -> Delta | None:
+        """Take an event in and return what a reader sees of it, if anything."""
+        data = event.data
+        if data == b"[DONE]":
+            self.ended = True
+            return None
+        if not data:
+            return None
+        if event.event == "error":
+            raise StreamFailure(data)
+        try:
+            chunk = _decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise unreadable(data, error) from error
+        if chunk.error is not None:
+            raise StreamFailure(data)
+        return self._add(chunk)
+
+    def _add(self, chunk: _Chunk) -> Delta | None:
         if chunk.usage is not None:
             self._usage = _read_usage(chunk.usage)
         if not chunk.choices or chunk.choices[0].index:
@@ -153,12 +156,8 @@ class Answer:
         return None if begins else call
 
     def reply(self) -> ModelReply:
-        """Return the whole reply, once the stream has ended.
-
-        Raises:
-            ModelUnavailable: the stream ended before the answer did.
-            ModelRefused: the upstream's filter cut the answer off.
-        """
+        """Return the whole reply, once the stream has ended."""
+        # Some upstreams do not say that they are done; the finish reason decides.
         if self._finish is None:
             detail = "the upstream's stream ended in the middle of the answer"
             raise ModelUnavailable(detail)
@@ -173,30 +172,16 @@ class Answer:
             parts.append(Reasoning(text="".join(self._reasoning)))
         if self._text:
             parts.append(Text(text="".join(self._text)))
-        parts.extend([_read_call(call) for call in self._calls])
+        parts.extend([read_call(c.id, c.name, "".join(c.arguments)) for c in self._calls])
         message = Message.assistant(tuple(parts))
         return ModelReply(message=message, stop_reason=stop_reason, usage=self._usage)
 
 
 def _read_usage(usage: _Usage) -> Usage:
-    details = usage.prompt_tokens_details
+    details = usage.prompt_tokens_details or _PromptDetails()
     return Usage(
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens,
-        cache_read_tokens=(details and details.cached_tokens) or 0,
+        cache_read_tokens=details.cached_tokens or 0,
+        cache_write_tokens=details.cache_write_tokens or 0,
     )
-
-
-def _read_call(call: _Call) -> ToolCall:
-    written = "".join(call.arguments)
-    call_id = call.id or new_id("call")
-    if not call.name:
-        return ToolCall(id=call_id, name="", invalid="the call names no tool")
-    try:
-        # No arguments at all is how some upstreams write that there are none.
-        arguments = msgspec.json.decode(written or "{}", type=dict[str, object])
-    except msgspec.DecodeError as error:
-        shown = written if len(written) <= SHOWN else written[:SHOWN] + "…"
-        invalid = f"the arguments are not a JSON object ({error}): {shown}"
-        return ToolCall(id=call_id, name=call.name, invalid=invalid)
-    return ToolCall(id=call_id, name=call.name, arguments=arguments)

@@ -1,0 +1,195 @@
+"""The tool calls of one step: in the model's order, side by side where the tools say so."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+import anyio
+import msgspec
+from attrs import define, field
+from msgspec.structs import replace
+from opentelemetry.util.types import AttributeValue
+
+from agentrail.agent._run import Agent, Run
+from agentrail.errors import AgentrailError
+from agentrail.events import ArtifactKept, ToolEnd, ToolStart
+from agentrail.hook import span
+from agentrail.messages import Message, ToolCall, ToolResult
+from agentrail.requests import Asked, ToolRequest
+from agentrail.telemetry import names
+
+REPEATS: Final = 5
+"""How often in a row the same call may come to the same result before it is made no more."""
+
+ARTIFACT_CHARS: Final = 10_000_000
+"""Of a result that is even longer, only so much is kept."""
+
+
+@define(slots=True)
+class Calls:
+    """Executes the tool calls of a run."""
+
+    agent: Agent
+    run: Run
+    _seen: dict[str, tuple[str, int]] = field(factory=dict[str, tuple[str, int]], init=False)
+    """The last result of each call, and how often in a row it was that."""
+
+    async def execute(
+        self, calls: Sequence[ToolCall], refusal: str = ""
+    ) -> tuple[list[Message], tuple[Asked, ...]]:
+        """Return the messages with the results, in the order of the calls, and who has to wait.
+
+        A call that needs approval holds up those after it; of these, all that need approval too
+        are told.  With a ``refusal`` no call is made, and each ends with that text.
+
+        Raises:
+            RequestRefused: a plugin's hook failed that must not.
+            SessionError: a result could not be written.
+        """
+        done: list[Message] = []
+        asked: list[Asked] = []
+        for group in self._groups(calls):
+            if asked:
+                asked += [a for call in group if isinstance(a := await self._decide(call), Asked)]
+                continue
+            for outcome in await self._together(group, refusal):
+                if isinstance(outcome, Asked):
+                    asked.append(outcome)
+                else:
+                    done.append(Message(role="tool", parts=(outcome,)))
+        return done, tuple(asked)
+
+    def _groups(self, calls: Iterable[ToolCall]) -> Iterator[list[ToolCall]]:
+        """Yield the calls in order, neighbors that may run at the same time together."""
+        group: list[ToolCall] = []
+        for call in calls:
+            beside = call.name in self.agent.concurrent
+            if group and not (beside and group[-1].name in self.agent.concurrent):
+                yield group
+                group = []
+            group.append(call)
+        if group:
+            yield group
+
+    async def _together(self, group: list[ToolCall], refusal: str) -> list[ToolResult | Asked]:
+        if len(group) == 1:
+            return [await self._one(group[0], refusal)]
+        outcomes: dict[int, ToolResult | Asked] = {}
+        failures: list[AgentrailError] = []
+        self.run.journal.share()
+
+        async def one(index: int, call: ToolCall) -> None:
+            try:
+                outcomes[index] = await self._one(call, refusal)
+            except AgentrailError as error:  # raised below: a group would wrap it
+                failures.append(error)
+                tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            for index, call in enumerate(group):
+                tasks.start_soon(one, index, call)
+        if failures:
+            raise failures[0]
+        return [outcomes[index] for index in range(len(group))]
+
+    async def _one(self, call: ToolCall, refusal: str) -> ToolResult | Asked:
+        """Return the result of one call, recorded; or that it has to wait."""
+        journal, clock = self.run.journal, self.run.clock
+        with span(self.run.tracer, f"execute_tool {call.name}", _attributes(call)) as current:
+            refused = refusal or self._repeated(call)
+            decided = _error(call, refused) if refused else await self._decide(call)
+            if isinstance(decided, Asked):
+                return decided
+            began = clock.monotonic()
+            if isinstance(decided, ToolRequest):
+                await self._begin(decided.call)
+                result = await self.agent.gate.run(decided)
+            else:
+                await self._begin(call)
+                request = ToolRequest(call=call, context=self.run.context)
+                result = await self.agent.gate.finish(request, decided)
+            if result.outcome != "ok":
+                current.set_attribute(names.ERROR_TYPE, result.outcome)
+        if not refused:
+            self._note(call, result)
+        result = self._capped(result)
+        journal.record(Message(role="tool", parts=(result,)))
+        journal.add(
+            ToolEnd(
+                call_id=call.id,
+                name=call.name,
+                outcome=result.outcome,
+                content=result.content,
+                duration_ms=round((clock.monotonic() - began) * 1000, 3),
+            )
+        )
+        await journal.flush()
+        return result
+
+    async def _begin(self, call: ToolCall) -> None:
+        journal = self.run.journal
+        journal.add(ToolStart(call_id=call.id, name=call.name, arguments=call.arguments))
+        # Durable too: after a crash the model is told which calls may have had their effects.
+        await journal.flush()
+
+    async def _decide(self, call: ToolCall) -> ToolRequest | ToolResult | Asked:
+        """Return what the gate says, with the decisions of people in mind."""
+        decision = self.run.decisions.get(call.id)
+        request = ToolRequest(call=call, context=self.run.context)
+        if decision is not None and not decision.approved:
+            because = f": {decision.reason}" if decision.reason else ""
+            return ToolResult(
+                call_id=call.id,
+                name=call.name,
+                content=f"denied: this call was not approved{because}",
+                outcome="denied",
+            )
+        approved = None if decision is None else decision.call
+        return await self.agent.gate.decide(request, approved)
+
+    def _repeated(self, call: ToolCall) -> str:
+        _, times = self._seen.get(_key(call), ("", 0))
+        if times < REPEATS:
+            return ""
+        return (
+            f"this call was made {times} times in a row with the same result, "
+            "so it was not executed again; go on without it"
+        )
+
+    def _note(self, call: ToolCall, result: ToolResult) -> None:
+        key = _key(call)
+        content, times = self._seen.get(key, ("", 0))
+        # Any other call between two equal ones means that something may have changed.
+        self._seen = {
+            key: (result.content, times + 1 if content == result.content else 1),
+        }
+
+    def _capped(self, result: ToolResult) -> ToolResult:
+        """Return the result as the model is shown it; one that is too long is kept whole."""
+        text, limit = result.content, self.agent.result_chars
+        if len(text) <= limit:
+            return result
+        journal = self.run.journal
+        # With the step, for a model may use a call's id again.
+        artifact_id = f"{self.run.context.turn_id}.{journal.step}.{result.call_id}"
+        journal.add(ArtifactKept(artifact_id=artifact_id, text=text[:ARTIFACT_CHARS]))
+        head, tail = limit * 4 // 5, limit // 5
+        note = f"[{len(text) - head - tail} characters were left out; all is in {artifact_id}]"
+        return replace(result, content=f"{text[:head]}\n{note}\n{text[-tail:]}")
+
+
+def _key(call: ToolCall) -> str:
+    arguments = msgspec.json.encode(call.arguments, order="sorted").decode()
+    return f"{call.name} {arguments}"
+
+
+def _error(call: ToolCall, why: str) -> ToolResult:
+    return ToolResult(call_id=call.id, name=call.name, content=why, outcome="error")
+
+
+def _attributes(call: ToolCall) -> Mapping[str, AttributeValue]:
+    return {
+        names.OPERATION_NAME: "execute_tool",
+        names.TOOL_NAME: call.name,
+        names.TOOL_CALL_ID: call.id,
+        names.TOOL_TYPE: "function",
+    }

@@ -1,0 +1,132 @@
+"""``agentrail sessions``: what is kept, and what the model is given of it."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from rich.console import Console
+from rich.text import Text
+
+from agentrail.cli._console import asked_text, call_text, print_table, printable
+from agentrail.cli._load import load_app
+from agentrail.errors import SessionNotFound
+from agentrail.host import AgentHost, inspect_context, past_of, said
+from agentrail.messages import Message
+from agentrail.requests import Principal, TurnStatus
+from agentrail.session import SessionStore
+
+SHOWN = 100
+"""How many characters of a text are shown in a row."""
+
+ROWS = 200
+"""How many sessions, or messages of one, are shown."""
+
+
+def show_sessions(spec: str, data_dir: Path | None, caller: Principal) -> None:
+    """Print a user's sessions, the one changed last first, and which turn of each waits.
+
+    Raises:
+        ConfigError: the application cannot be loaded.
+        StorageError: the sessions cannot be read.
+    """
+    host = load_app(spec, data_dir).host
+    rows: list[tuple[str, ...]] = []
+
+    async def read() -> None:
+        async with _opened(host) as store:
+            for row in await store.sessions(caller.tenant_id, caller.user_id, limit=ROWS):
+                turn = await _suspended(store, row.session_id)
+                waits = turn.turn_id if turn else ""
+                rows.append((row.session_id, row.agent_id, str(row.turns), waits))
+
+    anyio.run(read)
+    print_table(["session", "agent", "turns", "waits for approval"], rows)
+
+
+def show_session(spec: str, session_id: str, data_dir: Path | None, *, context: bool) -> None:
+    """Print a session's messages; with ``context``, what the model was given in its last turn.
+
+    Raises:
+        ConfigError: the application cannot be loaded.
+        SessionNotFound: there is no such session.
+        StorageError: the session cannot be read.
+    """
+    host = load_app(spec, data_dir).host
+    console = Console(highlight=False)
+
+    async def read() -> None:
+        async with _opened(host) as store:
+            owner = await store.find(session_id)
+            if owner is None:
+                raise SessionNotFound(f"there is no session {session_id!r}")
+            if context:
+                await _print_context(host, session_id, owner.agent_id, console)
+                return
+            for row in reversed(await store.messages(session_id, limit=ROWS)):
+                text = f"{row.seq:6} {row.message.role:9} {_line(_told(row.message))}"
+                console.print(Text(text.rstrip()), soft_wrap=True)
+            if (turn := await _suspended(store, session_id)) is not None:
+                _print_waiting(turn, console)
+
+    anyio.run(read)
+
+
+@asynccontextmanager
+async def _opened(host: AgentHost) -> AsyncGenerator[SessionStore]:
+    """Yield the host's store, open for the length of the block; the host is not started."""
+    store = host.core.store
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.stop()
+
+
+def _line(text: str) -> str:
+    """Return how a text begins, on one line and without what would steer a terminal."""
+    return printable(" ".join(text.split())[:SHOWN].rstrip())
+
+
+def _told(message: Message) -> str:
+    """Return what a message says; of its calls with their arguments."""
+    calls = [f"calls {call_text(call)}" for call in message.tool_calls]
+    return " ".join([message.text, *calls]) if calls else said(message)
+
+
+async def _suspended(store: SessionStore, session_id: str) -> TurnStatus | None:
+    """Return where a session's last turn stands, when it is suspended."""
+    for row in await store.messages(session_id, limit=1):
+        record = await store.turn(row.turn_id)
+        if record is not None and record.status == "suspended":
+            return (await past_of(store, record)).status
+    return None
+
+
+def _print_waiting(turn: TurnStatus, console: Console) -> None:
+    waits = "waits for approval of" if turn.approvals else "is decided, and waits to go on"
+    console.print(Text(f"turn {turn.turn_id} {waits}", style="yellow"), soft_wrap=True)
+    for asked in turn.approvals:
+        console.print(Text(f"  {asked.call.id} {asked_text(asked)}"), soft_wrap=True)
+
+
+async def _print_context(host: AgentHost, session_id: str, agent_id: str, console: Console) -> None:
+    served = host.composition.agent(agent_id)
+    total = 0
+    for seen in await inspect_context(host.core.store, served, session_id):
+        left_out = seen.why.startswith("left out")
+        total += 0 if left_out else seen.tokens
+        line = Text.assemble(
+            f"{seen.tokens:6} ",
+            (f"{seen.role:9} ", "green"),
+            (_line(seen.why), "cyan"),
+            f"  {_line(seen.text)}",
+        )
+        line.rstrip()
+        console.print(line, style="dim" if left_out else "", soft_wrap=True)
+    profile = served.profile
+    console.print(
+        f"{total:6} tokens, as estimated; the window has {profile.context_window}, of which "
+        f"{profile.context_window - profile.room} are kept for the answer",
+        soft_wrap=True,
+    )

@@ -1,0 +1,69 @@
+"""Leaves a hook alone that keeps failing."""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from attrs import define, field
+
+from agentrail.hook._order import Hook
+
+_log = logging.getLogger("agentrail.hook")
+
+FAILURES: Final = 5
+"""How often in a row a hook has to fail before it is called no more."""
+PAUSE_SECONDS: Final = 30.0
+"""How long it is left alone then, before one call tries it again."""
+
+
+class LeftAlone(Exception):
+    """The hook is not called for now."""
+
+
+@define(slots=True)
+class _Trouble:
+    failures: int = 0
+    until: float = 0.0
+
+
+@define(slots=True, eq=False)
+class Breaker:
+    """The circuit breakers of all hooks; it knows only of those whose last call failed."""
+
+    monotonic: Callable[[], float]
+    troubles: dict[Hook, _Trouble] = field(factory=dict[Hook, _Trouble], init=False)
+
+    def check(self, hook: Hook) -> None:
+        """Return when ``hook`` is to be called; after the pause, one caller is let by.
+
+        Raises:
+            LeftAlone: it kept failing.
+        """
+        trouble = self.troubles.get(hook)
+        if trouble is None or trouble.failures < FAILURES:
+            return
+        now = self.monotonic()
+        if now < trouble.until:
+            raise LeftAlone(f"{hook} kept failing and is left alone for now")
+        # Whatever becomes of this call, the next try is a pause away, unless it succeeds.
+        trouble.until = now + PAUSE_SECONDS
+
+    def failed(self, hook: Hook) -> None:
+        """Count a failure."""
+        trouble = self.troubles.setdefault(hook, _Trouble())
+        trouble.failures += 1
+        if trouble.failures >= FAILURES:
+            trouble.until = self.monotonic() + PAUSE_SECONDS
+        if trouble.failures == FAILURES:
+            _log.error(
+                "%s failed %d times in a row and is left alone; it is tried again every %g s",
+                hook,
+                FAILURES,
+                PAUSE_SECONDS,
+            )
+
+    def succeeded(self, hook: Hook) -> None:
+        """Forget what was counted."""
+        trouble = self.troubles.pop(hook, None)
+        if trouble is not None and trouble.failures >= FAILURES:
+            _log.warning("%s is back", hook)

@@ -1,0 +1,121 @@
+"""What is done with the turns of a session store."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from agentrail.events import TurnEnd, TurnError, TurnStart
+from agentrail.messages import Usage
+from agentrail.session._store import ANNOUNCED, Owner, TurnRecord
+from agentrail.storage import Presence
+
+_TURN: Final = """
+    select t.id, s.id, s.tenant, s.user, s.agent, t.status, t.input_tokens, t.output_tokens,
+        t.cache_read_tokens, t.cache_write_tokens, t.cost, t.started, t.ended, t.first
+    from turn t join session s on s.key = t.session
+"""
+
+
+def turn(connection: sqlite3.Connection, turn_id: str) -> TurnRecord | None:
+    """Return a turn's record."""
+    row = connection.execute(f"{_TURN} where t.id = ?", (turn_id,)).fetchone()
+    return None if row is None else _record(row)
+
+
+def unannounced(connection: sqlite3.Connection, limit: int, users: Presence) -> list[TurnRecord]:
+    """Return up to ``limit`` turns to be announced, oldest first, that no other user will."""
+    holders = connection.execute(
+        "select distinct t.holder from turn t join announcement a on a.turn = t.id"
+    ).fetchall()
+    others = [holder for (holder,) in holders if users.has(holder)]
+    rows = connection.execute(
+        f"{_TURN} join announcement a on a.turn = t.id"
+        f" where t.holder not in ({', '.join('?' * len(others))}) order by t.ended limit ?",
+        (*others, limit),
+    )
+    return [_record(row) for row in rows]
+
+
+def announced(connection: sqlite3.Connection, turn_ids: Sequence[str]) -> None:
+    """Take turns off the list of those to be announced."""
+    connection.executemany(
+        "delete from announcement where turn = ?", [(turn_id,) for turn_id in turn_ids]
+    )
+
+
+def begin_turn(
+    connection: sqlite3.Connection,
+    key: int,
+    event: TurnStart | TurnEnd | TurnError,
+    now: float,
+    holder: str,
+) -> int:
+    """Let the turn run; return 1 when it is a new one, 0 when it goes on."""
+    cursor = connection.execute(
+        "insert or ignore into turn(id, session, first, started, holder) values (?, ?, ?, ?, ?)",
+        (event.turn_id, key, event.id, now, holder),
+    )
+    if cursor.rowcount == 1:
+        return 1
+    if isinstance(event, TurnStart):
+        connection.execute(
+            "update turn set status = 'running', ended = null, holder = ?"
+            " where id = ? and session = ?",
+            (holder, event.turn_id, key),
+        )
+    return 0
+
+
+def end_turn(
+    connection: sqlite3.Connection, key: int, event: TurnEnd | TurnError, now: float, holder: str
+) -> int:
+    """Close the turn; return 1 when it is one that never began, 0 otherwise."""
+    status = event.outcome if isinstance(event, TurnEnd) else "failed"
+    new = 0
+    closed = _close_turn(connection, key, event, status, now)
+    if not closed:
+        new = begin_turn(connection, key, event, now, holder)
+        closed = _close_turn(connection, key, event, status, now)
+    if closed and status in ANNOUNCED:
+        connection.execute("insert or ignore into announcement values (?)", (event.turn_id,))
+    return new
+
+
+def _close_turn(
+    connection: sqlite3.Connection, key: int, event: TurnEnd | TurnError, status: str, now: float
+) -> bool:
+    """Tell whether there was such a turn."""
+    usage = event.usage
+    cursor = connection.execute(
+        "update turn set status = ?, ended = ?, input_tokens = input_tokens + ?,"
+        " output_tokens = output_tokens + ?, cache_read_tokens = cache_read_tokens + ?,"
+        " cache_write_tokens = cache_write_tokens + ?, cost = cost + ?"
+        " where id = ? and session = ?",
+        (
+            status,
+            now,
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_tokens,
+            usage.cache_write_tokens,
+            usage.cost,
+            event.turn_id,
+            key,
+        ),
+    )
+    return cursor.rowcount == 1
+
+
+def _record(
+    row: tuple[str, str, str, str, str, str, int, int, int, int, float, float, float | None, int],
+) -> TurnRecord:
+    return TurnRecord(
+        turn_id=row[0],
+        session_id=row[1],
+        owner=Owner(row[2], row[3], row[4]),
+        status=row[5],
+        usage=Usage(*row[6:11]),
+        started_at=row[11],
+        ended_at=row[12],
+        first=row[13],
+    )

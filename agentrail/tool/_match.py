@@ -1,0 +1,234 @@
+r"""Whether a pattern matches an argument, however the argument is written.
+
+Arguments are a model's.  So a pattern takes time linear in them, and a text is looked at in several
+readings: as it is, without ``.`` and ``..``, and as a reader may take it (``%2e``, ``\``, a URL's
+spelling).
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote
+
+import msgspec
+
+WILD: Final = re.compile(r"(\*\*|\*|\?)")
+
+_SEGMENTS: Final = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*://[^/]*)?)(/*)(.*)", re.DOTALL)
+"""A path, or a URL: its host and the slash at the beginning, out of which ".." does not lead."""
+
+_URL: Final = re.compile(
+    r"(?:((?:http|ws)s?|ftp):/*|([a-z][a-z0-9+.-]*)://)([^/?#]*)([^?#]*)(.*)",
+    re.DOTALL | re.IGNORECASE,
+)
+"""Scheme, authority, path and the rest; readers take any number of slashes in URLs of the web."""
+
+_HOST: Final = re.compile(r"((?:\[[^]]*\]|[^:]*)(?::[0-9]*)?).*", re.DOTALL)
+"""A host and its port; some readers overlook what follows a port, or is none."""
+
+_URL_GLOB: Final = re.compile(r"([a-z0-9+.*?-]+)://([^/#]*)([^?#]*)(.*)", re.DOTALL | re.IGNORECASE)
+
+_PORTS: Final = {"http": "80", "ws": "80", "https": "443", "wss": "443", "ftp": "21"}
+
+_BLANK: Final = "".join(map(chr, range(33)))
+"""What readers of URLs take off both ends."""
+
+_BREAKS: Final = {ord(each): None for each in "\t\r\n"}
+"""What they leave out anywhere."""
+
+_ODD: Final = re.compile(r"[/\\%:\x00-\x20]")
+"""A text without any of these has but one reading."""
+
+_NESTED: Final = re.compile("%(?:25)+(?=[0-9A-Fa-f]{2})")
+"""An escape whose own "%" is escaped, once or more."""
+
+_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+_LEAF: Final = re.compile(_STRING.pattern + r'|[^][{}:,"]+')
+"""A string, or another value without parts, in JSON."""
+
+
+def fits(glob: str, value: object, *, strict: bool) -> bool:
+    """Tell whether a pattern matches an argument: in any of its readings, or if strict in all.
+
+    A list or an object is matched as JSON and by what it holds, names of fields too: by any of it,
+    or if strict by all.
+    """
+    if isinstance(value, str):
+        return value == glob or _fits_text(glob, value, strict=strict)
+    text = msgspec.json.encode(value, order="sorted").decode()
+    if text == glob or _fits_json(glob, text, strict=strict):
+        return True
+    fitting = [_fits_text(glob, leaf, strict=strict) for leaf in _leaves(text, strict=strict)]
+    return bool(fitting) and (all(fitting) if strict else any(fitting))
+
+
+def matches(glob: str, text: str) -> bool:
+    """Tell whether a pattern matches a whole text as it is, in time linear in the text."""
+    parts = WILD.split(glob)
+    if len(parts) == 1:
+        return text == glob
+    if not all(part in text for part in parts[::2]):
+        return False
+    data = text.encode(errors="surrogatepass")
+    within, tails = _places(data, _WITHIN), _places(data, _TAILS)
+    whole = (2 << len(data)) - 1
+    # Bit i tells that the parts so far match the first i bytes. All bits move at once, as in
+    # Cameron et al., "Bitwise data parallelism in regular expression matching", 2014.
+    reached = 1
+    for part in parts:
+        if part == "**":
+            reached = whole & -(reached & -reached)
+        elif part == "*":
+            reached = _along(reached, within)
+        elif part == "?":
+            reached = _along((reached & within & ~tails) << 1, tails)
+        else:
+            for byte in part.encode(errors="surrogatepass"):
+                reached = (reached & _places(data, _table(bytes([byte])))) << 1
+    return bool(reached >> len(data))
+
+
+def _along(reached: int, run: int) -> int:
+    """Return the places reached, and those that runs lead to from them: a sum's carry runs on."""
+    return reached | (((reached & run) + run) ^ run)
+
+
+def _places(data: bytes, table: bytes) -> int:
+    return int(b"0" + data.translate(table)[::-1], 2)
+
+
+@lru_cache(maxsize=256)
+def _table(wanted: bytes) -> bytes:
+    return bytes(b"01"[byte in wanted] for byte in range(256))
+
+
+_WITHIN: Final = _table(bytes(set(range(256)) - set(b"/")))
+_TAILS: Final = _table(bytes(range(0x80, 0xC0)))
+"""The bytes of a character after its first, in UTF-8."""
+
+
+def _fits_text(glob: str, text: str, *, strict: bool) -> bool:
+    readings = _readings(text)
+    globs = (glob, glob, *[_canonical_glob(glob)] * 2)
+    pairs = dict.fromkeys(zip(globs, readings, strict=False))
+    if strict:
+        return not _leads_out(glob, readings) and all(matches(*pair) for pair in pairs)
+    if any(matches(*pair) for pair in pairs):
+        return True
+    # What follows "#" in a URL never reaches its server.
+    sent, hash_, _ = text.partition("#")
+    return bool(hash_ and _URL.match(sent.strip(_BLANK))) and _fits_text(glob, sent, strict=False)
+
+
+def _fits_json(glob: str, text: str, *, strict: bool) -> bool:
+    if not glob.startswith(("*", "?", "[", "{")):
+        return False
+
+    def read(reading: Callable[[str], str]) -> str:
+        return _STRING.sub(lambda found: _encoded(reading(_decoded(found[0]))), text)
+
+    if strict and any(_leads_out(glob, _readings(leaf)) for leaf in _leaves(text, strict=True)):
+        return False
+    fitting = (matches(glob, read(reading) if reading else text) for reading in (None, *_READINGS))
+    return all(fitting) if strict else any(fitting)
+
+
+def _leads_out(glob: str, readings: tuple[str, ...]) -> bool:
+    """Tell whether a path leads up and out, where the pattern does not say that it may."""
+    if glob.lstrip('[{"').startswith(("..", "**")):
+        return False
+    return any(reading.partition("/")[0] == ".." for reading in readings)
+
+
+def _leaves(text: str, *, strict: bool) -> Iterator[str]:
+    for token in _LEAF.findall(text):
+        if token[0] == '"':
+            yield _decoded(token)
+            continue
+        yield token
+        if not strict and token[-1].isdigit() and float(token).is_integer():
+            yield str(int(float(token)))
+
+
+def _decoded(string: str) -> str:
+    return msgspec.json.decode(string, type=str)
+
+
+def _encoded(string: str) -> str:
+    return msgspec.json.encode(string).decode()
+
+
+def _readings(text: str) -> tuple[str, ...]:
+    if not _ODD.search(text):
+        return (text,)
+    return (text, *(reading(text) for reading in (_READINGS if "\\" in text else _READINGS[:-1])))
+
+
+def _resolved(text: str) -> str:
+    """Return a path, or a URL, without the segments ".", ".." and those that are empty."""
+    found = _SEGMENTS.fullmatch(text)
+    if "/" not in text or not found:
+        return text
+    host, slashes, path = found.groups()
+    root = f"{host}/" if slashes else host
+    kept: list[str] = []
+    for segment in path.split("/"):
+        if segment == ".." and kept and kept[-1] != "..":
+            kept.pop()
+        elif segment not in {"", "."} and not (segment == ".." and root):
+            kept.append(segment)
+    if not kept:
+        return root or "."
+    return root + "/".join(kept) + ("/" if text.endswith("/") else "")
+
+
+def _canonical(text: str) -> str:
+    r"""Return a text without escapes, ``\`` as a slash, and of a URL its usual spelling."""
+    text = text.strip(_BLANK)
+    found = _URL.fullmatch(text.translate(_BREAKS))
+    if not found:
+        return _resolved(_unescaped(text))
+    web, other, authority, path, rest = found.groups()
+    host = _HOST.sub(r"\1", unquote(authority.rpartition("@")[2]), count=1)
+    return _origin(web or other, host) + _resolved("/" + _unescaped(path)) + rest
+
+
+def _slashed(text: str) -> str:
+    r"""Return the canonical form for those that end a host at ``\`` too."""
+    return _canonical(text.replace("\\", "/"))
+
+
+_READINGS: Final = (_resolved, _canonical, _slashed)
+
+
+def _origin(scheme: str, authority: str) -> str:
+    scheme, authority = scheme.lower(), authority.lower()
+    host, colon, port = authority.rpartition(":")
+    if not colon or port.strip("0123456789"):
+        host, port = authority, ""
+    port = port.lstrip("0")
+    suffix = f":{port}" if port and port != _PORTS.get(scheme) else ""
+    return f"{scheme}://{host.rstrip('.')}{suffix}"
+
+
+def _unescaped(text: str) -> str:
+    return unquote(_NESTED.sub("%", text)).replace("\\", "/")
+
+
+@lru_cache(maxsize=1024)
+def _canonical_glob(glob: str) -> str:
+    """Return the pattern for canonical forms."""
+    glob = glob.strip(_BLANK)
+    found = _URL_GLOB.fullmatch(glob)
+    if not found:
+        return _unescaped_glob(glob)
+    scheme, authority, path, rest = found.groups()
+    path = path if path or authority.endswith("**") else "/"
+    return _origin(scheme, authority) + _unescaped_glob(path) + rest
+
+
+def _unescaped_glob(glob: str) -> str:
+    """Return the pattern without escapes, but of wildcards: these would come to life."""
+    parts = ((part, _unescaped(part)) for part in WILD.split(glob))
+    return "".join(part if WILD.search(plain) else plain for part, plain in parts)
