@@ -16,7 +16,8 @@ assistant = Profile(
 
 async def transcribe(context: RequestContext) -> None:
     for message in await context.services.session.turn():
-        print(f"{context.session_id} {message.role}: {message.text}")
+        if message.text:
+            print(f"{context.session_id} {message.role}: {message.text}")
 
 
 app = create_app(

@@ -17,7 +17,9 @@ index: dict[str, str] = {}
 
 async def remember(context: RequestContext) -> None:
     messages = await context.services.session.turn()
-    index[context.turn_id] = "\n".join(f"{each.role}: {each.text}" for each in messages)
+    index[context.turn_id] = "\n".join(
+        f"{each.role}: {each.text}" for each in messages if each.text
+    )
 
 
 memory = define_plugin("memory", on_turn_persisted=remember)

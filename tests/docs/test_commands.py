@@ -1,5 +1,6 @@
 """The commands of the tutorial and of the README do what the pages say."""
 
+import json
 import os
 import re
 import shlex
@@ -105,17 +106,26 @@ def test_the_readme_works(tmp_path: Path) -> None:
     weights.install()
     asked = commands(ROOT / "README.md")
     curls = [command for command in asked if command.startswith("curl")]
-    assert len(curls) == 3
+    (show,) = [each for each in asked if " sessions show " in each]
 
     with served(ROOT, "--data-dir", str(tmp_path)) as address:
-        chat, stream, command = [
-            run(f"{each.replace('http://127.0.0.1:8642', address)} --silent", tmp_path)
-            for each in curls
+        *told, story, rest = [
+            f"{each.replace('http://127.0.0.1:8642', address)} --silent" for each in curls
         ]
-    assert '"outcome":"completed"' in chat
-    assert stream.startswith("id: 1\nevent: turn.start\n")
-    assert "\nevent: turn.end\n" in stream
-    assert '"outcome":"intercepted"' in command
+        chat, command, *both = [json.loads(run(each, tmp_path)) for each in told]
+        begun = run(f"{story} | head -n 7", tmp_path)
+        turn_id = re.findall(r'"turnId":"(\w+)"', begun)[0]
+        last = re.findall(r"^id: (\d+)$", begun, re.MULTILINE)[-1]
+        ended = run(f"TURN={turn_id}; LAST={last}; {rest}", tmp_path)
+        _, *arguments = shlex.split(show)
+        seen = run(shlex.join(["agentrail", *arguments, "--data-dir", str(tmp_path)]), ROOT)
+    assert chat["outcome"] == "completed"
+    assert command["outcome"] == "intercepted"
+    assert [each["sessionId"] for each in both] == ["me", "me"]
+    assert begun.startswith("id: 1\nevent: turn.start\n")
+    assert ended.startswith(f"id: {int(last) + 1}\n")
+    assert "\nevent: turn.end\n" in ended
+    assert "My name is Ada." in seen
 
 
 def test_the_readme_talks_in_the_terminal(tmp_path: Path) -> None:

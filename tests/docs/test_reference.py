@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from inspect import Parameter, isfunction, signature
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,14 +13,29 @@ import attrs
 import msgspec
 import pytest
 
-from agentrail import AppConfig, Limits, Profile, RequestLimits, errors, events, standard_routes
+from agentrail import (
+    AppConfig,
+    Limits,
+    Profile,
+    RequestLimits,
+    errors,
+    events,
+    middleware,
+    standard_routes,
+)
+from agentrail.agent import Prices
+from agentrail.clock import SYSTEM_CLOCK
 from agentrail.hook import HOOKS
 from agentrail.messages import Usage
 from agentrail.plugin import Members
 from agentrail.requests import ChatRequest, RequestContext
 from tests.docs.pages import ROOT, rows, tables
 
-COMMANDS = ("serve", "chat", "explain", "doctor", "local install")
+COMMANDS = (
+    *("serve", "chat", "explain", "doctor", "local install"),
+    *("sessions list", "sessions show"),
+)
+GROUPS = ("local", "sessions")
 
 
 def ticked(text: str) -> list[str]:
@@ -155,12 +171,14 @@ def test_every_argument_of_a_command_is_listed(command: str) -> None:
 
 def test_every_command_is_listed() -> None:
     page = (ROOT / "docs/reference/cli.md").read_text("utf-8")
-    groups = set(re.findall(r"^│ ([a-z]+) ", help_of(), re.MULTILINE)) - {"local"}
-    local = {
-        f"local {name}" for name in re.findall(r"^│ ([a-z]+) ", help_of("local"), re.MULTILINE)
+    printed = re.findall(r"^│ ([a-z]+) ", help_of(), re.MULTILINE)
+    within = {
+        f"{group} {name}"
+        for group in GROUPS
+        for name in re.findall(r"^│ ([a-z]+) ", help_of(group), re.MULTILINE)
     }
 
-    assert groups | local == set(COMMANDS)
+    assert {*printed} - {*GROUPS} | within == set(COMMANDS)
     assert re.findall(r"^## `agentrail (.*)`$", page, re.MULTILINE) == list(COMMANDS)
 
 
@@ -175,7 +193,7 @@ def help_of(*command: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("kind", [AppConfig, Profile, Limits, RequestLimits])
+@pytest.mark.parametrize("kind", [AppConfig, Profile, Limits, Prices, RequestLimits])
 def test_every_setting_is_listed_with_its_default(kind: type[Any]) -> None:
     page = (ROOT / "docs/reference/configuration.md").read_text("utf-8")
     section = page.partition(f"## `{kind.__name__}`\n")[2].partition("\n## ")[0]
@@ -196,10 +214,59 @@ def named(value: object) -> str:
     return str(getattr(value, "__name__", repr(value)))
 
 
+MIDDLEWARE = {
+    name: value
+    for name in middleware.__all__
+    if isfunction(value := getattr(middleware, name))
+    and signature(value).return_annotation in {middleware.BothSeams, middleware.ToolMiddleware}
+}
+ON_BOTH = {middleware.BothSeams: "models, tools", middleware.ToolMiddleware: "tools"}
+CONSTANTS = {id(SYSTEM_CLOCK): "SYSTEM_CLOCK", id(middleware.SECRETS): "SECRETS"}
+
+
+def parameters_of(section: str) -> list[tuple[str, str]]:
+    """Returns the names and defaults that a section of the page on middleware lists."""
+    page = (ROOT / "docs/reference/middleware.md").read_text("utf-8")
+    text = page.partition(f"## `{section}`\n")[2].partition("\n## ")[0]
+    table = text.partition("| --- | --- | --- |\n")[2].partition("\n\n")[0]
+    return re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", table, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [*MIDDLEWARE, "Pattern"])
+def test_every_parameter_of_a_middleware_is_listed_with_its_default(name: str) -> None:
+    parameters = signature(getattr(middleware, name)).parameters.values()
+
+    assert parameters_of(name) == [
+        (
+            each.name,
+            "required"
+            if each.default is Parameter.empty
+            else CONSTANTS.get(id(each.default), named(each.default)),
+        )
+        for each in parameters
+    ]
+
+
+def test_every_middleware_is_listed_with_what_it_wraps() -> None:
+    listed = {
+        name: row["wraps"] for name, row in rows("reference/middleware.md", "middleware").items()
+    }
+
+    assert listed == {
+        name: ON_BOTH[signature(value).return_annotation] for name, value in MIDDLEWARE.items()
+    }
+
+
+def test_every_public_name_of_the_middleware_is_on_its_page() -> None:
+    page = (ROOT / "docs/reference/middleware.md").read_text("utf-8")
+
+    assert [name for name in middleware.__all__ if f"`{name}`" not in page] == []
+
+
 def test_every_environment_variable_is_listed() -> None:
     trees = ("agentrail", "profiles", "plugins", "routes")
     sources = [ROOT / "app.py", *(path for tree in trees for path in ROOT.glob(f"{tree}/**/*.py"))]
-    pattern = re.compile(r'"((?:AGENTRAIL|OPENAI|OTEL|XDG)_[A-Z_]+)"')
+    pattern = re.compile(r'"((?:AGENTRAIL|ANTHROPIC|OPENAI|OTEL|XDG)_[A-Z_]+)"')
     read = {name for path in sources for name in pattern.findall(path.read_text("utf-8"))}
     internal = {"AGENTRAIL_LOCAL_KEY"}  # what the host hands to the child that runs its model
     in_docstrings = {"OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"}  # read by the SDK
