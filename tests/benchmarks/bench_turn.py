@@ -89,7 +89,13 @@ class NoOp:
 
 def host_of(store: SessionStore, plugins: int = 0, model: str = "one") -> AgentHost:
     """Return a host whose window holds about ten short messages."""
-    profile = Profile(id="a", model=f"instant:{model}", prompt="You help.", context_window=120)
+    profile = Profile(
+        id="a",
+        model=f"instant:{model}",
+        prompt="You help.",
+        context_window=120,
+        compact=False,
+    )
     config = AppConfig(
         profiles=[profile],
         plugins=[NoOp(number) for number in range(plugins)],
