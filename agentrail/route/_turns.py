@@ -71,7 +71,13 @@ async def artifact(request: Request, host: Host) -> Response:
     text = await host.artifact(
         owner_of(request), request.path_params["session_id"], request.path_params["artifact_id"]
     )
-    return Response(text.encode(errors="replace"), media_type="text/plain; charset=utf-8")
+    return Response(
+        text.encode(errors="replace"),
+        media_type="text/plain; charset=utf-8",
+        headers={
+            "x-content-type-options": "nosniff"
+        },  # a tool may have fetched a page with scripts
+    )
 
 
 async def _resumed(request: Request, host: Host, caller: Principal, resume: Resume) -> Response:

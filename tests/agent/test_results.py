@@ -212,6 +212,7 @@ async def test_an_artifact_is_read_over_http(served: Serve) -> None:
 
     assert (found.status_code, found.text) == (200, text)
     assert found.headers["content-type"].startswith("text/plain")
+    assert found.headers["x-content-type-options"] == "nosniff"
     assert (missing.status_code, missing.json()["code"]) == (404, "artifact_not_found")
     assert (strange.status_code, strange.json()["code"]) == (404, "session_not_found")
 
