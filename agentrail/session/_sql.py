@@ -1,7 +1,7 @@
 """What is done with the tables of a session store, in one transaction each."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import Final
 
@@ -112,9 +112,10 @@ def acquire(
         log = _create(connection, session_id, owner, now)
     before, log.holder = log.head, wanted.users.name
     if log.unfinished:
-        for status, holder, left in _unfinished(connection, log.key):
+        for turn_id, first, status, holder in _unfinished(connection, log.key):
             if status == "running" and wanted.users.has(holder):
-                raise busy(session_id)
+                raise busy(session_id)  # before its events are read: whoever waits looks often
+            left = _logged(connection, log.key, turn_id, first)
             if status == "suspended":
                 closing = superseding_events(left, events)
             else:
@@ -247,30 +248,27 @@ def _create(connection: sqlite3.Connection, session_id: str, owner: Owner, now: 
     return _Log(cursor.lastrowid or 0, 0, 0, 0, 0)
 
 
-def _unfinished(
-    connection: sqlite3.Connection, key: int
-) -> Iterator[tuple[str, str, list[Recorded]]]:
-    """Yield status, holder and events of each turn that was left running or is suspended."""
-    unfinished = connection.execute(
+def _unfinished(connection: sqlite3.Connection, key: int) -> list[tuple[str, int, str, str]]:
+    """Return id, first event, status and holder of each turn left running or suspended."""
+    return connection.execute(
         "select id, first, status, holder from turn"
         " where session = ? and status in ('running', 'suspended') order by first",
         (key,),
     ).fetchall()
-    for turn_id, first, status, holder in unfinished:
-        rows = connection.execute(
-            "select seq, body from event where session = ? and seq >= ? and turn = ? order by seq",
-            (key, first, turn_id),
-        )
-        yield (
-            status,
-            holder,
-            [
-                event
-                for seq, body in rows
-                for event in decoded(connection, key, seq, body)
-                if not isinstance(event, ArtifactKept)  # large, and nothing that closes a turn
-            ],
-        )
+
+
+def _logged(connection: sqlite3.Connection, key: int, turn_id: str, first: int) -> list[Recorded]:
+    """Return the events of a turn, its artifacts left out."""
+    rows = connection.execute(
+        "select seq, body from event where session = ? and seq >= ? and turn = ? order by seq",
+        (key, first, turn_id),
+    )
+    return [
+        event
+        for seq, body in rows
+        for event in decoded(connection, key, seq, body)
+        if not isinstance(event, ArtifactKept)  # large, and nothing that closes a turn
+    ]
 
 
 def _history(connection: sqlite3.Connection, log: _Log, tokens: int) -> tuple[Transcript, float]:
