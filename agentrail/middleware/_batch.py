@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import anyio
-import msgspec
 from attrs import define, field
 from msgspec.structs import replace
 
@@ -13,6 +12,7 @@ from agentrail.errors import ConfigError, ToolError
 from agentrail.messages import ToolResult
 from agentrail.middleware._seams import ToolCaller, ToolMiddleware, answer, is_as_permitted
 from agentrail.requests import ToolRequest
+from agentrail.tool import as_text
 
 _log: Final = logging.getLogger("agentrail.middleware")
 
@@ -169,16 +169,7 @@ def _result(request: ToolRequest, value: object) -> ToolResult:
     if isinstance(value, Exception):
         _log.warning("tool %s failed", call.name, exc_info=value)
         return _failed(request, value)
-    return answer(request, _text(value), "ok")
-
-
-def _text(value: object) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    try:
-        return msgspec.json.encode(value, enc_hook=str).decode()
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return str(value)
+    return answer(request, as_text(value), "ok")
 
 
 def _failed(request: ToolRequest, error: Exception) -> ToolResult:

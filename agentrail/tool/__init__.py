@@ -1,6 +1,6 @@
 """Tools: functions that a model may call, the set of them, and the execution of a call."""
 
-from agentrail.tool._execute import run_tool, tool_endpoint
+from agentrail.tool._execute import as_text, run_tool, tool_endpoint
 from agentrail.tool._function import FunctionTool, tool
 from agentrail.tool._gate import Gate, guarded
 from agentrail.tool._permissions import Rule, allow, ask, deny, judge, rule_faults
@@ -12,6 +12,7 @@ __all__ = [
     "Rule",
     "Toolset",
     "allow",
+    "as_text",
     "ask",
     "deny",
     "guarded",

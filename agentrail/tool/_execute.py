@@ -98,8 +98,8 @@ def _answer(call: ToolCall, value: object) -> ToolResult:
     items = _items(value)
     images = tuple([item for item in items if isinstance(item, Image)])
     if not images:
-        return _result(call, _text(value), "ok")
-    content = "\n".join([_text(item) for item in items if not isinstance(item, Image)])
+        return _result(call, as_text(value), "ok")
+    content = "\n".join([as_text(item) for item in items if not isinstance(item, Image)])
     return replace(_result(call, content, "ok"), images=images)
 
 
@@ -128,7 +128,8 @@ def _members(error: Exception) -> Sequence[Exception]:
     return ()
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
+    """Return what a model is told of a value: a text as it is, nothing for None, else JSON."""
     if isinstance(value, str):
         return value
     if value is None:
