@@ -24,6 +24,7 @@ AgentrailError                internal_error
 │   └── RequestRefused        request_refused: a critical plugin failed
 ├── SessionError              session_error
 │   ├── LeaseLost             lease_lost: another writer took the session over
+│   ├── TurnExists            turn_exists: a turn of that id was begun before
 │   └── StorageError          storage_failed
 ├── ModelError                model_failed
 │   ├── RateLimited           model_rate_limited
@@ -246,6 +247,14 @@ class LeaseLost(SessionError):
     """Another writer took the session over; nothing more was written."""
 
     code = "lease_lost"
+    status = 409
+    retryable = True
+
+
+class TurnExists(SessionError):
+    """A turn of that id was begun before, in another process; nothing was written."""
+
+    code = "turn_exists"
     status = 409
     retryable = True
 

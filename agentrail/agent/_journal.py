@@ -85,7 +85,7 @@ class Journal:
 
     def take_up(self, events: Sequence[Event]) -> None:
         """Go on with a turn, of which ``events`` are what its runs before have logged."""
-        self._kept += [event for event in events if isinstance(event, MessageRecorded | ToolStart)]
+        self._kept = [event for event in events if isinstance(event, MessageRecorded | ToolStart)]
         self.step = max((event.step for event in events), default=0)
 
     @property
@@ -160,11 +160,13 @@ class Journal:
         if not batch:
             return
         written: Sequence[Event] = ()
+        head = 0 if self.lease is None else self.lease.head
         try:
             written = await self._write(batch)
-            self._durable = kept
         finally:
-            if not written:
+            if written or (self.lease is not None and self.lease.head > head):
+                self._durable, self.ended = kept, isinstance(batch[-1], TERMINAL)
+            else:
                 self._pending[:0] = batch
         await self._shown(written)
 

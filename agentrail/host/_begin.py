@@ -1,5 +1,6 @@
 """From a request to a run, or to the run that was asked for before."""
 
+from contextlib import suppress
 from hashlib import sha256
 from typing import Final
 
@@ -7,7 +8,13 @@ import msgspec
 from msgspec.structs import replace
 
 from agentrail.agent import Reader
-from agentrail.errors import KeyReused, RequestError, SessionBusy, TurnNotFound
+from agentrail.errors import (
+    KeyReused,
+    RequestError,
+    SessionBusy,
+    SessionNotFound,
+    TurnNotFound,
+)
 from agentrail.events import TurnStart
 from agentrail.host._admit import Caller, admit, admit_again, principal_of
 from agentrail.host._core import Core
@@ -81,10 +88,24 @@ async def _begin(
         fingerprint = _fingerprint(request, principal_of(request, caller))
         record = await core.store.turn(live.turn_id)
         if record is not None:
-            await _check_same(core, record, fingerprint)
-            return follow_turn(core, await settle(core, record))
+            return await _begun_before(core, record, fingerprint)
     admitted = await admit(core, request, caller, live.turn_id, fingerprint)
     return Turn(core, admitted, live, reader)
+
+
+async def join(core: Core, turn: Turn) -> Follow:
+    """Return the events of a turn that another process has begun under the same key.
+
+    Raises:
+        KeyReused: it was asked for something else there.
+    """
+    record = await find_turn(core, turn.context.turn_id, None)
+    return await _begun_before(core, record, turn.admitted.fingerprint)
+
+
+async def _begun_before(core: Core, record: TurnRecord, fingerprint: str) -> Follow:
+    await _check_same(core, record, fingerprint)
+    return follow_turn(core, await settle(core, record))
 
 
 async def _join(
@@ -128,14 +149,16 @@ async def settle(core: Core, record: TurnRecord) -> TurnRecord:
     """Return the record of a turn that does not run here; one that a dead host left is closed.
 
     It says ``running`` when the turn runs in another process.
+
+    Raises:
+        TurnNotFound: it was deleted meanwhile.
     """
-    if record.status != "running":
+    if record.status != "running" or record.elsewhere:
         return record
-    try:
-        lease = await core.store.acquire(record.session_id, record.owner, wait=0)
-    except SessionBusy:
-        return await find_turn(core, record.turn_id, None)
-    core.store.release(lease)
+    with suppress(SessionBusy, SessionNotFound):
+        core.store.release(
+            await core.store.acquire(record.session_id, record.owner, wait=0, create=False)
+        )
     return await find_turn(core, record.turn_id, None)
 
 
@@ -147,7 +170,7 @@ def follow_turn(core: Core, record: TurnRecord, after: int = 0) -> Follow:
         return found is not None and (await settle(core, found)).status == "running"
 
     reading = Reading(core.store, record, max(after, record.first - 1))
-    return Follow(core.turns, reading, runs_elsewhere)
+    return Follow(core.turns, reading, runs_elsewhere, core.check)
 
 
 async def _check_same(core: Core, record: TurnRecord, fingerprint: str) -> None:

@@ -155,7 +155,7 @@ class Compaction:
         if await core.store.find(session_id) is None:
             return
         lease = await core.store.acquire(
-            session_id, self.lease.owner, window=1, wait=core.config.session_wait
+            session_id, self.lease.owner, window=1, wait=core.config.session_wait, create=False
         )
         try:
             rows = await core.store.messages(session_id, before=until + 1, limit=1)

@@ -1,20 +1,26 @@
 """What is done to a turn from outside: it is looked at, decided about, ended, left alone."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import anyio
 from msgspec.structs import replace
 
-from agentrail.errors import AgentrailError, HostNotRunning, NotPending, SessionBusy
+from agentrail.errors import (
+    AgentrailError,
+    HostNotRunning,
+    NotPending,
+    SessionBusy,
+    TurnExists,
+)
 from agentrail.events import ApprovalDecided, Event
-from agentrail.host._begin import find_turn, follow_turn, settle
+from agentrail.host._begin import answered, find_turn, follow_turn, join, settle
 from agentrail.host._core import Core
 from agentrail.host._live import Follow
 from agentrail.host._past import Past, past_of
 from agentrail.host._problems import unexpected
-from agentrail.host._resume import hold
+from agentrail.host._resume import write_on
 from agentrail.host._turn import Turn
 from agentrail.requests import ChatResponse, Principal, TurnStatus
 from agentrail.session import TurnRecord, cancelling_events
@@ -79,6 +85,16 @@ async def decide_call(
     return await turn_status(core, principal, turn_id)
 
 
+async def run_here(core: Core, turn: Turn) -> ChatResponse:
+    """Run a turn, or wait for the one that another process has begun under the same key."""
+    with suppress(TurnExists):
+        try:
+            return await turn.run()
+        finally:
+            turn.close()
+    return (await answered(core, await join(core, turn))).answer()
+
+
 async def run_apart(core: Core, turn: Turn) -> ChatResponse:
     """Run a turn in a task of the host, which goes on when the caller does not wait."""
     answers: list[ChatResponse] = []
@@ -87,13 +103,12 @@ async def run_apart(core: Core, turn: Turn) -> ChatResponse:
 
     async def run() -> None:
         try:
-            answers.append(await turn.run())
+            answers.append(await run_here(core, turn))
         except AgentrailError as error:
             failures.append(error)
         except Exception as error:  # noqa: BLE001 - boundary: ASGI edge - the host must go on
             failures.append(unexpected(error, turn.context.turn_id))
         finally:
-            turn.close()
             done.set()
 
     core.spawn(run, f"turn {turn.context.turn_id}")
@@ -137,9 +152,5 @@ async def _append(
     core: Core, record: TurnRecord, events_of: Callable[[Past], Sequence[Event]]
 ) -> None:
     """Write to a turn's log what it needs as it stands when its session is held."""
-    lease, past = await hold(core, record)
-    try:
-        if events := events_of(past):
-            await core.store.append(lease, events)
-    finally:
-        core.store.release(lease)
+    lease, _ = await write_on(core, record, events_of)
+    core.store.release(lease)

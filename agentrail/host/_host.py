@@ -22,6 +22,7 @@ from agentrail.host._control import (
     cancel_turn,
     decide_call,
     run_apart,
+    run_here,
     turn_events,
     turn_status,
 )
@@ -163,10 +164,7 @@ class AgentHost:
             return (await answered(self.core, begun)).answer()
         if request.on_disconnect == "continue":
             return await run_apart(self.core, begun)
-        try:
-            return await begun.run()
-        finally:
-            begun.close()
+        return await run_here(self.core, begun)
 
     def stream(
         self,

@@ -7,6 +7,7 @@ from typing import Final, Protocol, Self
 import anyio
 from attrs import define, field
 
+from agentrail.errors import StorageError
 from agentrail.events import Event
 from agentrail.host._past import Reading
 
@@ -92,6 +93,8 @@ class Follow:
     reading: Reading
     runs_elsewhere: Callable[[], Awaitable[bool]]
     """Whether the turn runs in another process."""
+    check: Callable[[], None]
+    """Raises when the host has stopped."""
     _settled: bool = field(default=False, init=False)
     """Whether it was seen that the turn does not run, and all has been written."""
     _ready: deque[Event] = field(factory=deque[Event], init=False)
@@ -104,7 +107,18 @@ class Follow:
         return self
 
     async def __anext__(self) -> Event:
-        """Return the next event, or end after the turn's last one."""
+        """Return the next event, or end after the turn's last one.
+
+        Raises:
+            HostNotRunning: the host stopped before.
+        """
+        try:
+            return await self._next()
+        except StorageError:
+            self.check()
+            raise
+
+    async def _next(self) -> Event:
         while not self._ready:
             live = self.turns.get(self.reading.record.turn_id)
             news = None if live is None else live.news()  # taken before the log is read

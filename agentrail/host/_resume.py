@@ -1,9 +1,12 @@
 """A suspended turn goes on: what its log says it was about to do."""
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
 from attrs import define
 
-from agentrail.errors import NotPending, TurnNotFound
-from agentrail.events import ContextAdded, ContextCompacted
+from agentrail.errors import LeaseLost, NotPending, SessionNotFound, TurnNotFound
+from agentrail.events import ContextAdded, ContextCompacted, Event
 from agentrail.host._core import Core
 from agentrail.host._past import Past, past_of
 from agentrail.messages import Message, ToolCall, ToolResult
@@ -27,30 +30,56 @@ class TakenUp:
     """What all of the turn takes of it."""
 
 
-async def hold(core: Core, record: TurnRecord, window: int = 0) -> tuple[Lease, Past]:
-    """Return the right to write to a turn's session, and the turn as nobody else changes it now.
+async def write_on(
+    core: Core,
+    record: TurnRecord,
+    events_of: Callable[[Past], Sequence[Event]],
+    window: int = 0,
+) -> tuple[Lease, Past]:
+    """Write to a turn's log what it needs, as it stands when its session is held.
 
-    A session that was deleted meanwhile is not made again.
+    Returns the right to write more there, with what was written as its opening events, and the
+    turn as it was before; the caller releases the lease.  Where another process writes first,
+    ``events_of`` is asked again.
 
     Raises:
         TurnNotFound: the turn is gone.
         SessionBusy: the session was held for too long.
     """
-    store, found = core.store, None
-    lease = await store.acquire(
-        record.session_id, record.owner, window=window, wait=core.config.session_wait
-    )
+    while True:
+        with suppress(LeaseLost):
+            return await _write_on(core, record, events_of, window)
+
+
+async def _write_on(
+    core: Core, record: TurnRecord, events_of: Callable[[Past], Sequence[Event]], window: int
+) -> tuple[Lease, Past]:
+    store, written = core.store, False
     try:
-        if lease.created:
-            await store.delete(record.session_id)
+        lease = await store.acquire(
+            record.session_id,
+            record.owner,
+            window=window,
+            wait=core.config.session_wait,
+            create=False,
+        )
+    except SessionNotFound:
+        raise _gone(record) from None
+    try:
         present = await store.turn(record.turn_id)
         if present is None:
-            raise TurnNotFound(f"there is no turn {record.turn_id!r}")
-        found = await past_of(store, present)
-        return lease, found
+            raise _gone(record)
+        past = await past_of(store, present)
+        lease.opening = await store.append(lease, events_of(past))
+        written = True
+        return lease, past
     finally:
-        if found is None:
+        if not written:
             store.release(lease)
+
+
+def _gone(record: TurnRecord) -> TurnNotFound:
+    return TurnNotFound(f"there is no turn {record.turn_id!r}")
 
 
 def check_resumable(past: Past) -> None:

@@ -16,10 +16,10 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from attrs import define, field
 
-from agentrail.errors import AgentrailError, HostNotRunning, NotPending
+from agentrail.errors import AgentrailError, HostNotRunning, NotPending, TurnExists
 from agentrail.events import TERMINAL, Event
 from agentrail.host._admit import Caller
-from agentrail.host._begin import begin
+from agentrail.host._begin import begin, join
 from agentrail.host._core import Core
 from agentrail.host._live import Follow
 from agentrail.host._problems import unexpected
@@ -89,7 +89,9 @@ class RunStream:
         finally:
             if not opened:
                 await self.__aexit__(None, None, None)
-        if not opened:
+        if isinstance(self._failure, TurnExists):
+            self._turn, self._follow = None, await join(self.core, begun)
+        elif not opened:
             raise self._failure or _never_began(begun)
         return self
 

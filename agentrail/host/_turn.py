@@ -6,7 +6,8 @@ terminal event, sent after the commit; ``on_turn_persisted`` runs only after a c
 ``on_request_end`` whenever ``on_request_start`` ran.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Final, Literal
 
 import anyio
@@ -21,31 +22,32 @@ from agentrail.errors import (
     DeadlineExceeded,
     HookTypeError,
     HostNotRunning,
-    RequestRefused,
 )
 from agentrail.events import (
     AttachmentsAdded,
     ContextAdded,
+    Event,
     MessageEnd,
     MessageStart,
     TurnEnd,
     TurnOutcome,
     TurnStart,
 )
-from agentrail.hook import Funnel, Guard, Hook, calling, span
+from agentrail.hook import Funnel, Guard, Hook, span
 from agentrail.host._admit import Admitted
-from agentrail.host._break_off import break_off
+from agentrail.host._break_off import break_off, close_later
 from agentrail.host._compact import Compaction
 from agentrail.host._compose import Served
 from agentrail.host._core import Core
+from agentrail.host._intercept import answer_text
 from agentrail.host._live import LiveTurn
 from agentrail.host._past import Past
 from agentrail.host._problems import unexpected
-from agentrail.host._resume import check_resumable, history_before, hold, take_up
+from agentrail.host._resume import check_resumable, history_before, take_up, write_on
 from agentrail.host._seams import agent_of
 from agentrail.messages import Message, as_messages, estimate_tokens
 from agentrail.profile import Profile
-from agentrail.requests import ChatResponse, Delta, RequestContext
+from agentrail.requests import ChatResponse, RequestContext
 from agentrail.session import with_attachments
 from agentrail.telemetry import names
 
@@ -165,6 +167,7 @@ class Turn:
             failure = unexpected(error, self.context.turn_id)
             raise failure from error
         finally:
+            closed = True
             try:
                 if not self.journal.ended:
                     self.completed = False
@@ -172,9 +175,12 @@ class Turn:
                         failure = self._ended(guard)
                     with anyio.CancelScope(shield=True):
                         cancelled = self.ending == "cancelled"
-                        await break_off(self.journal, None if cancelled else failure)
+                        closed = await break_off(self.journal, None if cancelled else failure)
             finally:
                 self._release()
+                if not closed and self.core.running:
+                    close = partial(close_later, self.core, self.admitted.services)
+                    self.core.spawn(close, f"end of {self.context.turn_id}")
 
     # The profile's answer.
 
@@ -260,13 +266,15 @@ class Turn:
         left, services, journal = take_up(past), self.admitted.services, self.journal
         # The history begins where it began before: what the turn has said since is on top.
         window = served.history_tokens(left.asked) + left.tokens
-        services.lease, past = await hold(self.core, past.record, window)
-        # It may have ended since it was admitted, or gone on in another process.
-        check_resumable(past)
+
+        def beginning(past: Past) -> Sequence[Event]:
+            check_resumable(past)  # it may have ended since, or gone on in another process
+            journal.take_up(past.events)
+            journal.add(self._start())
+            return journal.take()
+
+        services.lease, past = await write_on(self.core, past.record, beginning, window)
         self.admitted.past, self.live.after = past, past.events[-1].id
-        journal.take_up(past.events)
-        journal.add(self._start())
-        services.lease.opening = await self.core.store.append(services.lease, journal.take())
         self.live.resumed = True
         await journal.open(self.core.store, services.lease)
         left = take_up(past)
@@ -309,7 +317,7 @@ class Turn:
         message_id = f"{self.context.turn_id}.1"
         self.journal.begin_message(message_id)
         self.journal.add(MessageStart(message_id=message_id))
-        text = await self._text_of(response, hook)
+        text = await answer_text(self.journal, self.funnel, response, hook)
         if response.keep:
             parts = Message.assistant(text).parts
             self.journal.record(
@@ -319,24 +327,6 @@ class Turn:
         self.journal.add(TurnEnd(outcome="intercepted", message=text, stop_reason="stop"))
         await self._commit(durable=response.keep)
         return self._response(replace(response, message=text, outcome="intercepted"))
-
-    async def _text_of(self, response: ChatResponse, hook: Hook) -> str:
-        _check_text(hook, response.message)
-        if response.text_stream is None:
-            await self.journal.delta(Delta(text=response.message))
-            return response.message
-        pieces = [response.message] if response.message else []
-        calling.set(hook.plugin)
-        try:
-            async for piece in response.text_stream:
-                _check_text(hook, piece)
-                pieces.append(piece)
-                await self.journal.delta(Delta(text=piece))
-        except Exception as error:  # boundary: plugin
-            await self.funnel.report(hook, error)
-            message = f"plugin {hook.plugin!r} failed while it answered: {error}"
-            raise RequestRefused(message) from error
-        return "".join(pieces)
 
     def _start(self) -> TurnStart:
         generation = self.admitted.composition.generation
@@ -388,13 +378,3 @@ class Turn:
             "agentrail.transport": context.transport,
             "agentrail.generation": self.admitted.composition.generation,
         }
-
-
-def _check_text(hook: Hook, text: object) -> None:
-    """Return when it is text, as it is annotated to be.
-
-    Raises:
-        HookTypeError: it is something else.
-    """
-    if not isinstance(text, str):
-        raise HookTypeError(f"{hook} answered with {type(text).__name__}, not with text")

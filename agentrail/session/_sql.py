@@ -20,7 +20,7 @@ from agentrail.events import (
 )
 from agentrail.messages import Message
 from agentrail.requests import SessionSummary, StoredMessage
-from agentrail.session._owner import check_owner, lease_lost
+from agentrail.session._owner import check_owner, lease_lost, not_found, turn_exists
 from agentrail.session._rows import decoded, encoded
 from agentrail.session._sql_turns import begin_turn, end_turn
 from agentrail.session._store import Lease, Owner
@@ -41,6 +41,8 @@ class Wanted:
     key: int = 0
     head: int = 0
     """The history of this session up to this event is known and need not be read."""
+    create: bool = True
+    """Whether a session that is not there is made."""
 
 
 @frozen(slots=True)
@@ -76,6 +78,8 @@ class _Log:
     compacted_at: int
     holder: str = ""
     """The store that works on it."""
+    anew: bool = False
+    """Whether the turns that begin are new ones."""
     unfinished: bool = False
     """Whether a turn was left unfinished, or is suspended."""
     turns: int = 0
@@ -105,16 +109,23 @@ def acquire(
 
     Raises:
         SessionBusy: another user of the file runs a turn in it.
+        SessionNotFound: it is not there and not to be made, or is not the owner's.
+        TurnExists: the events begin a turn that is there.
     """
     log = _open(connection, session_id, owner)
     created = log is None
     if log is None:
+        if not wanted.create:
+            raise not_found(session_id)
         log = _create(connection, session_id, owner, now)
     before, log.holder = log.head, wanted.users.name
     if log.unfinished:
+        begun = {event.turn_id for event in events if isinstance(event, TurnStart)}
         for turn_id, first, status, holder in _unfinished(connection, log.key):
+            if turn_id in begun:
+                raise turn_exists(turn_id)
             if status == "running" and wanted.users.has(holder):
-                raise busy(session_id)  # before its events are read: whoever waits looks often
+                raise busy(session_id)
             left = _logged(connection, log.key, turn_id, first)
             if status == "suspended":
                 closing = superseding_events(left, events)
@@ -127,6 +138,7 @@ def acquire(
     history, reach = None, 0.0
     if wanted.tokens > 0 and not known:
         history, reach = _history(connection, log, wanted.tokens)
+    log.anew = True
     opening = _put(connection, log, events, now)
     _update(connection, log, now if log.head > before else None)
     lease = Lease(session_id, owner, log.epoch, log.head, created, opening=opening)
@@ -317,7 +329,7 @@ def _put(
         if tokens is not None:
             log.seen += decoded(connection, log.key, seq, body)
         elif isinstance(event, TurnStart):
-            log.turns += begin_turn(connection, log.key, event, now, log.holder)
+            log.turns += begin_turn(connection, log.key, event, now, log.holder, anew=log.anew)
         elif isinstance(event, TurnEnd | TurnError):
             log.turns += end_turn(connection, log.key, event, now, log.holder)
         elif isinstance(event, SessionReset):

@@ -6,20 +6,31 @@ from typing import Final
 
 from agentrail.events import TurnEnd, TurnError, TurnStart
 from agentrail.messages import Usage
+from agentrail.session._owner import turn_exists
 from agentrail.session._store import ANNOUNCED, Owner, TurnRecord
 from agentrail.storage import Presence
 
 _TURN: Final = """
     select t.id, s.id, s.tenant, s.user, s.agent, t.status, t.input_tokens, t.output_tokens,
-        t.cache_read_tokens, t.cache_write_tokens, t.cost, t.started, t.ended, t.first
+        t.cache_read_tokens, t.cache_write_tokens, t.cost, t.started, t.ended, t.first, t.holder
     from turn t join session s on s.key = t.session
 """
 
 
-def turn(connection: sqlite3.Connection, turn_id: str) -> TurnRecord | None:
+def turn(connection: sqlite3.Connection, turn_id: str, users: Presence) -> TurnRecord | None:
     """Return a turn's record."""
     row = connection.execute(f"{_TURN} where t.id = ?", (turn_id,)).fetchone()
-    return None if row is None else _record(row)
+    return None if row is None else _record(row, users)
+
+
+def runs_elsewhere(connection: sqlite3.Connection, session_id: str, users: Presence) -> bool:
+    """Return whether another user runs a turn in the session."""
+    holders = connection.execute(
+        "select t.holder from turn t join session s on s.key = t.session"
+        " where s.id = ? and t.status = 'running'",
+        (session_id,),
+    )
+    return any(users.has(holder) for (holder,) in holders)
 
 
 def unannounced(connection: sqlite3.Connection, limit: int, users: Presence) -> list[TurnRecord]:
@@ -33,7 +44,7 @@ def unannounced(connection: sqlite3.Connection, limit: int, users: Presence) -> 
         f" where t.holder not in ({', '.join('?' * len(others))}) order by t.ended limit ?",
         (*others, limit),
     )
-    return [_record(row) for row in rows]
+    return [_record(row, users) for row in rows]
 
 
 def announced(connection: sqlite3.Connection, turn_ids: Sequence[str]) -> None:
@@ -49,14 +60,22 @@ def begin_turn(
     event: TurnStart | TurnEnd | TurnError,
     now: float,
     holder: str,
+    *,
+    anew: bool = False,
 ) -> int:
-    """Let the turn run; return 1 when it is a new one, 0 when it goes on."""
+    """Let the turn run; return 1 when it is a new one, 0 when it goes on.
+
+    Raises:
+        TurnExists: it is to begin ``anew``, and is there.
+    """
     cursor = connection.execute(
         "insert or ignore into turn(id, session, first, started, holder) values (?, ?, ?, ?, ?)",
         (event.turn_id, key, event.id, now, holder),
     )
     if cursor.rowcount == 1:
         return 1
+    if anew:
+        raise turn_exists(event.turn_id)
     if isinstance(event, TurnStart):
         connection.execute(
             "update turn set status = 'running', ended = null, holder = ?"
@@ -107,7 +126,10 @@ def _close_turn(
 
 
 def _record(
-    row: tuple[str, str, str, str, str, str, int, int, int, int, float, float, float | None, int],
+    row: tuple[
+        str, str, str, str, str, str, int, int, int, int, float, float, float | None, int, str
+    ],
+    users: Presence,
 ) -> TurnRecord:
     return TurnRecord(
         turn_id=row[0],
@@ -118,4 +140,5 @@ def _record(
         started_at=row[11],
         ended_at=row[12],
         first=row[13],
+        elsewhere=row[5] == "running" and users.has(row[14]),
     )

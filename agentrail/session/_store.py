@@ -64,6 +64,8 @@ class TurnRecord:
     ended_at: float | None
     first: int
     """The number of its first event."""
+    elsewhere: bool = False
+    """Whether it runs in another process, which is alive."""
 
 
 class SessionStore(Protocol):
@@ -89,21 +91,24 @@ class SessionStore(Protocol):
         events: Sequence[Event] = (),
         window: int = 0,
         wait: float = 30.0,
+        create: bool = True,
     ) -> Lease:
         """Take the session for one writer: in one transaction, and durable when it returns.
 
-        A session that is not there yet is made.  A turn that was left unfinished, because its
-        host died, is closed first (see ``closing_events``); so is a suspended one when ``events``
-        begin another turn or reset the session.  Then ``history`` is read, at most
-        ``window`` tokens of it and never beyond the last reset, and ``events`` are appended.
+        A session that is not there yet is made, if ``create`` says so.  A turn that was left
+        unfinished, because its host died, is closed first (see ``closing_events``); so is a
+        suspended one when ``events`` begin another turn or reset the session.  Then ``history``
+        is read, at most ``window`` tokens of it and never beyond the last reset, and ``events``
+        are appended.
 
         ``wait`` is how many seconds to wait while another turn holds the session, in this process
         or in another.  Cancelled while it waits, it takes nothing.
 
         Raises:
-            SessionNotFound: the session belongs to another tenant or user.
+            SessionNotFound: the session belongs to another tenant or user, or is not to be made.
             AgentMismatch: it belongs to another agent of the same user.
             SessionBusy: it was still held after ``wait`` seconds.
+            TurnExists: ``events`` begin a turn that was begun before.
             StorageError: the storage failed; nothing was written.
         """
         ...

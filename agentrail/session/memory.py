@@ -22,7 +22,7 @@ from agentrail.events import (
 )
 from agentrail.messages import Message, Usage
 from agentrail.requests import SessionSummary, StoredMessage
-from agentrail.session._owner import check_owner, lease_lost
+from agentrail.session._owner import check_owner, lease_lost, not_found, turn_exists
 from agentrail.session._store import ANNOUNCED, Lease, Owner, TurnRecord
 from agentrail.session._turnstile import Turnstile
 from agentrail.session._window import DIED, Transcript, closing_events, superseding_events
@@ -88,6 +88,7 @@ class MemorySessionStore:
         events: Sequence[Event] = (),
         window: int = 0,
         wait: float = 30.0,
+        create: bool = True,
     ) -> Lease:
         """See ``SessionStore``."""
         session = self._sessions.get(session_id)
@@ -95,6 +96,11 @@ class MemorySessionStore:
             check_owner(session_id, session.owner, owner)
         await self._turnstile.enter(session_id, wait)
         try:
+            if not create and session_id not in self._sessions:
+                raise not_found(session_id)
+            for event in events:
+                if isinstance(event, TurnStart) and event.turn_id in self._turns:
+                    raise turn_exists(event.turn_id)
             held = self._held[session_id] = self._open(session_id, owner, events, window)
             return held[1]
         finally:

@@ -29,7 +29,7 @@ REMEMBERED: Final = 10_000
 """How many sessions' owners are kept in memory, so that a hot session's is found without I/O."""
 
 LOOK_SECONDS: Final = 0.1
-"""How often to look whether a turn of another process has ended."""
+"""How often to look whether a turn of another store has ended."""
 
 
 class SQLiteSessionStore:
@@ -96,6 +96,7 @@ class SQLiteSessionStore:
         events: Sequence[Event] = (),
         window: int = 0,
         wait: float = 30.0,
+        create: bool = True,
     ) -> Lease:
         """See ``SessionStore``."""
         known = self._recall(session_id)
@@ -106,10 +107,9 @@ class SQLiteSessionStore:
         until = anyio.current_time() + wait
         await self._turnstile.enter(session_id, wait)
         try:
-            while (lease := await self._take(session_id, owner, tuple(events), window)) is None:
-                if anyio.current_time() >= until:
-                    raise busy(session_id)
-                await anyio.sleep(LOOK_SECONDS)
+            take = partial(self._take, session_id, owner, tuple(events), window, create=create)
+            while (lease := await take()) is None:
+                await self._wait_for_others(session_id, until)
         finally:
             if session_id not in self._held:
                 self._forget(session_id)  # it may be another one's by now
@@ -123,26 +123,24 @@ class SQLiteSessionStore:
             raise lease_lost(lease)
         if not events:
             return ()
+        key, events, now, found = held[0], tuple(events), self._now(), list[sql.Written]()
+
+        def job(connection: Connection) -> None:
+            found.append(sql.append(connection, key, lease, events, now, self._users.name))
+
         done = False
         try:
-            written = await self._write(
-                partial(
-                    sql.append,
-                    key=held[0],
-                    lease=lease,
-                    events=tuple(events),
-                    now=self._now(),
-                    holder=self._users.name,
-                )
-            )
+            await self._write(job)
             done = True
+        except anyio.get_cancelled_exc_class():
+            done = bool(found)  # it is raised after the commit, or nothing was done
+            raise
         finally:
-            if not done:
-                self._tails.drop(held[0])
-        head = written.events[-1].id
-        self._tails.extend(held[0], written.events[0].id, written.seen, head)
-        lease.head = max(lease.head, head)
-        return written.events
+            if done:
+                self._wrote(key, lease, found[0])
+            else:
+                self._tails.drop(key)
+        return found[0].events
 
     def release(self, lease: Lease) -> None:
         """See ``SessionStore``."""
@@ -180,7 +178,9 @@ class SQLiteSessionStore:
 
     async def turn(self, turn_id: str) -> TurnRecord | None:
         """See ``SessionStore``."""
-        return await self._database.read(partial(sql_turns.turn, turn_id=turn_id))
+        return await self._database.read(
+            partial(sql_turns.turn, turn_id=turn_id, users=self._users)
+        )
 
     async def delete(self, session_id: str) -> None:
         """See ``SessionStore``."""
@@ -196,14 +196,38 @@ class SQLiteSessionStore:
         """See ``SessionStore``; without I/O."""
         self._announced.append(turn_id)
 
+    def _wrote(self, key: int, lease: Lease, written: sql.Written) -> None:
+        """Note what the log has by now."""
+        head = written.events[-1].id
+        self._tails.extend(key, written.events[0].id, written.seen, head)
+        lease.head = max(lease.head, head)
+
+    async def _wait_for_others(self, session_id: str, until: float) -> None:
+        """Wait while another store runs a turn in the session.
+
+        Raises:
+            SessionBusy: it still did at that time.
+        """
+        runs = partial(sql_turns.runs_elsewhere, session_id=session_id, users=self._users)
+        while await self._database.read(runs):
+            if anyio.current_time() >= until:
+                raise busy(session_id)
+            await anyio.sleep(LOOK_SECONDS)
+
     async def _take(
-        self, session_id: str, owner: Owner, events: Sequence[Event], window: int
+        self,
+        session_id: str,
+        owner: Owner,
+        events: Sequence[Event],
+        window: int,
+        *,
+        create: bool,
     ) -> Lease | None:
-        """Return the lease, or None while another process runs a turn in the session."""
+        """Return the lease, or None while another store runs a turn in the session."""
         known = self._known.get(session_id)
         tail = None if known is None else self._tails.find(known[0], window)
         seen = (0, 0) if tail is None else (tail.key, tail.head)
-        wanted = sql.Wanted(self._users, window, *seen)
+        wanted = sql.Wanted(self._users, window, *seen, create=create)
         now = self._now()
         job = partial(
             sql.acquire,

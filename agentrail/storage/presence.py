@@ -1,4 +1,4 @@
-"""Which of the processes that share a file are alive, told by locks that die with them.
+"""Which of the users of a shared file are alive, told by locks that die with them.
 
 Each has a file of its own beside the shared one, and holds its lock.  The operating system takes
 the lock away when the process ends, however it ends.  On Windows nobody but oneself is taken for
@@ -8,44 +8,38 @@ alive.
 import os
 import sys
 import threading
+from contextlib import suppress
+from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
-
-from attrs import define
+from weakref import WeakSet
 
 if sys.platform != "win32":
     import fcntl
 
-_JUST_MADE: Final = ".new"
-"""How a file is called until its lock is held."""
-
-
-@define(slots=True)
-class _Lock:
-    name: str
-    file: int
-    users: int = 1
-
-
-_mutex = threading.Lock()
-_held: dict[tuple[int, Path], _Lock] = {}
-"""The locks by process, for a fork shares the memory, and by directory."""
-
 
 class Presence:
-    """The presence of this process at a shared file.
+    """One user of a shared file; a process may have several.
+
+    A fork takes no presence with it: in the child nobody has entered.
 
     Args:
-        path: the shared file; the locks are in a directory beside it.
+        path: the shared file; the locks are in a directory beside it, or beside the file that it
+            is a symbolic link to.
     """
 
     def __init__(self, path: str | Path) -> None:
-        path = Path(path)
-        self._directory = path.with_name(f"{path.name}-users").absolute()
-        self._key: tuple[int, Path] | None = None
-        self.name = ""
-        """Which process this is, for the others; empty before ``enter``."""
+        path = Path(os.path.realpath(path))
+        self._directory = path.with_name(f"{path.name}-users")
+        self._name = ""
+        self._lock: FileIO | None = None
+
+    @property
+    def name(self) -> str:
+        """Who this is, for the others; empty unless it is there."""
+        return "" if self._lock is None or self._lock.closed else self._name
 
     def enter(self) -> None:
         """Be alive for the others, until ``leave`` or the end of the process.
@@ -53,60 +47,70 @@ class Presence:
         Raises:
             OSError: the lock could not be made.
         """
-        if self._key is not None or sys.platform == "win32":
+        if sys.platform == "win32":
             return
-        key = (os.getpid(), self._directory)
         with _mutex:
-            if key in _held:
-                _held[key].users += 1
-            else:
-                _held[key] = _take(self._directory)
-            self._key, self.name = key, _held[key].name
+            if not self.name:
+                self._name, self._lock = _take(self._directory)
 
     def leave(self) -> None:
-        """Be gone, unless somebody else in the process is there still."""
-        key, self._key = self._key, None
+        """Be gone."""
         with _mutex:
-            if key is None or key[0] != os.getpid():
-                return
-            lock = _held[key]
-            lock.users -= 1
-            if not lock.users:
-                del _held[key]
-                (self._directory / lock.name).unlink(missing_ok=True)
-                os.close(lock.file)
+            if self._lock is not None and self.name:
+                with self._lock, suppress(OSError):  # what is left, the next to enter removes
+                    (self._directory / self.name).unlink()
 
     def has(self, name: str) -> bool:
-        """Return whether another process is there under that name."""
+        """Return whether another user is there under that name; True when it cannot be told."""
         return name not in {"", self.name} and _is_held(self._directory / name)
 
 
-def _take(directory: Path) -> _Lock:
-    """Return a lock of a new name; what the dead have left behind is removed."""
+_mutex = threading.RLock()
+"""Held while locks are made, and over a fork, so that a child finds none half made."""
+_locks: Final[WeakSet[FileIO]] = WeakSet()
+"""The locks of this process."""
+
+
+def _take(directory: Path) -> tuple[str, FileIO]:
+    """Return a new name and its lock; what the dead have left behind is removed."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in directory.iterdir():
-        if left.suffix != _JUST_MADE and not _is_held(left):
-            left.unlink(missing_ok=True)
-    name = uuid4().hex
-    new = directory / f"{name}{_JUST_MADE}"
-    file = os.open(new, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    if sys.platform != "win32":
-        fcntl.flock(file, fcntl.LOCK_EX)
-    new.rename(directory / name)
-    return _Lock(name, file)
+        _is_held(left, remove=True)
+    while True:
+        name = uuid4().hex
+        lock = FileIO(directory / name, "x", opener=partial(os.open, mode=0o600))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.fstat(lock.fileno()).st_nlink:  # it was not removed before it was locked
+            _locks.add(lock)
+            return name, lock
+        lock.close()
 
 
-def _is_held(path: Path) -> bool:
+def _is_held(path: Path, *, remove: bool = False) -> bool:
+    """Tell whether the lock is held; what cannot be looked at may well be."""
     if sys.platform == "win32":
         return False
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        with FileIO(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if remove:
+                path.unlink(missing_ok=True)  # still locked, so that ``_take`` sees it gone
+    except FileNotFoundError:
         return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
-    finally:
-        os.close(file)
     return False
+
+
+def _forked() -> None:
+    """Close a child's copies of its parent's locks; to unlock them would unlock the parent's."""
+    for lock in _locks:
+        lock.close()
+    _locks.clear()
+    _mutex.release()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(
+        before=_mutex.acquire, after_in_parent=_mutex.release, after_in_child=_forked
+    )

@@ -7,8 +7,9 @@ operating system may take the last commits with it, and never leaves the file to
 
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from time import sleep
 from typing import Final, Literal, TypeVar
 
@@ -54,6 +55,8 @@ class _Ticket:
     taken: bool = False
     done: bool = False
     error: Exception | None = None
+    over: bool = False
+    """Whether the thread is done with the job; it says so itself."""
     wake: anyio.Event = field(factory=anyio.Event)
     """Set when the job was tried, or when it is this ticket's turn to lead."""
 
@@ -113,7 +116,8 @@ class Database:
 
         Jobs that wait at the same time share one transaction; one that raises leaves nothing of
         its own behind and does not disturb the others.  Cancelled before its job was begun, the
-        call takes it back; a job that was begun is finished and its result returned.
+        call takes it back; a job that was begun is finished and its result returned.  Only
+        cancellation that does not come again, as asyncio's own, is raised then: after a commit.
 
         Raises:
             StorageError: the file could not be written; nothing of the job was.
@@ -136,38 +140,50 @@ class Database:
     async def _submit(self, job: Job[object]) -> None:
         ticket = _Ticket(job)
         self._queue.append(ticket)
-        if self._writing:
-            await self._wait(ticket)
-        if not ticket.taken:
-            await self._lead()
+        try:
+            if self._writing:
+                await self._wait(ticket)
+            if not ticket.taken:
+                await self._lead(ticket)
+        except anyio.get_cancelled_exc_class():
+            if ticket.over:
+                ticket.check()
+            raise
         ticket.check()
 
     async def _wait(self, ticket: _Ticket) -> None:
         try:
             await ticket.wake.wait()
         except anyio.get_cancelled_exc_class():
+            await _outlast(ticket)  # if the job has begun, the caller must know how it ended
             if not ticket.taken:
                 self._queue.remove(ticket)
                 if ticket.wake.is_set():  # it was to lead
                     self._pass_on()
                 raise
-            # The job has begun, and the caller must know how it ended.  The cancellation is not
-            # lost: it comes again at the next checkpoint.
-            with anyio.CancelScope(shield=True):
-                await ticket.wake.wait()
+            if not anyio.get_current_task().has_pending_cancellation():
+                raise  # it does not come again at the next checkpoint
 
-    async def _lead(self) -> None:
+    async def _lead(self, own: _Ticket) -> None:
         """Commit all that waits, the caller's own job among it."""
         batch, self._queue = self._queue, []
         for ticket in batch:
             ticket.taken = True
         self._writing = True
+        begun = Lock()
         try:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._commit, batch, limiter=self._thread)
+                await anyio.to_thread.run_sync(self._commit, batch, begun, limiter=self._thread)
         finally:
-            for ticket in batch:
-                ticket.wake.set()
+            if begun.acquire(blocking=False):  # asyncio's own cancellation was there first
+                for ticket in batch:
+                    ticket.taken = False
+                batch.remove(own)
+                self._queue[:0] = batch
+            else:
+                await _outlast(own)
+                for ticket in batch:
+                    ticket.wake.set()
             self._pass_on()
 
     def _pass_on(self) -> None:
@@ -177,7 +193,16 @@ class Database:
 
     # What follows runs in threads.
 
-    def _commit(self, batch: Sequence[_Ticket]) -> None:
+    def _commit(self, batch: Sequence[_Ticket], begun: Lock) -> None:
+        if not begun.acquire(blocking=False):
+            return
+        try:
+            self._try(batch)
+        finally:
+            for ticket in batch:
+                ticket.over = True
+
+    def _try(self, batch: Sequence[_Ticket]) -> None:
         try:
             with _transaction(self._writer, "BEGIN IMMEDIATE"):
                 if len(batch) == 1:
@@ -276,6 +301,16 @@ class Database:
     def _check_open(self) -> None:
         if not self._open:
             raise StorageError(f"the database {self._path.name!r} is not open: start it first")
+
+
+async def _outlast(ticket: _Ticket) -> None:
+    """Wait until a job that was begun is done, through cancellation of every kind.
+
+    asyncio's own breaks through shields; that is seldom enough to look now and then.
+    """
+    while ticket.taken and not ticket.over:
+        with suppress(anyio.get_cancelled_exc_class()), anyio.CancelScope(shield=True):
+            await anyio.sleep(0.001)
 
 
 def _nothing(_connection: sqlite3.Connection) -> None:

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from agentrail.errors import LeaseLost, SessionBusy
+from agentrail.errors import LeaseLost, SessionBusy, SessionNotFound
 from agentrail.session import SessionStore
 from agentrail.testing._store_base import OWNER, Revive, StoreContract, keep, said, whole_turn
 
@@ -47,6 +47,18 @@ class StoreLeaseContract(StoreContract):
         second = await store.acquire("s", OWNER)
 
         assert (first.created, second.created) == (True, False)
+
+    async def test_a_session_is_made_only_where_that_is_wanted(self, store: SessionStore) -> None:
+        """One that was deleted meanwhile stays away."""
+        await keep(store, "s", said("a"))
+        await store.delete("s")
+
+        with pytest.raises(SessionNotFound):
+            await store.acquire("s", OWNER, create=False, wait=0)
+
+        assert await store.find("s") is None
+        store.release(await store.acquire("s", OWNER, wait=0))
+        store.release(await store.acquire("s", OWNER, create=False, wait=0))
 
     async def test_who_waits_gets_in_by_order_of_arrival(self, store: SessionStore) -> None:
         """Each sees what the one before it wrote."""

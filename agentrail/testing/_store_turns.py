@@ -1,5 +1,8 @@
 """Turns: their records, their announcement, what becomes of them when a host dies; and lists."""
 
+import pytest
+
+from agentrail.errors import TurnExists
 from agentrail.events import (
     Event,
     MessageDelta,
@@ -79,7 +82,8 @@ class StoreTurnsContract(StoreContract):
         """Its runs add up."""
         suspended = TurnEnd(turn_id="t", outcome="suspended", usage=USAGE)
         await keep(store, "s", TurnStart(turn_id="t"), suspended)
-        lease = await store.acquire("s", OWNER, events=[TurnStart(turn_id="t")])
+        lease = await store.acquire("s", OWNER)
+        await store.append(lease, [TurnStart(turn_id="t")])
         running = await record(store, "t")
         await store.append(lease, [TurnEnd(turn_id="t", usage=USAGE)])
         ended = await record(store, "t")
@@ -88,6 +92,26 @@ class StoreTurnsContract(StoreContract):
         assert (ended.status, ended.usage) == ("completed", USAGE + USAGE)
         (summary,) = await store.sessions("tenant", "user")
         assert summary.turns == 1
+
+    @pytest.mark.parametrize("session_id", ["s", "other"])
+    @pytest.mark.parametrize(
+        "end",
+        [TurnEnd(turn_id="t"), TurnEnd(turn_id="t", outcome="suspended"), said("x", "t")],
+        ids=["ended", "suspended", "running"],
+    )
+    async def test_a_turn_begins_once(
+        self, store: SessionStore, session_id: str, end: Event
+    ) -> None:
+        """Whoever begins it again, in whichever session, is told so and changes nothing."""
+        await keep(store, "s", TurnStart(turn_id="t"), end)
+        before = await store.turn("t"), list(await store.read("s"))
+
+        with pytest.raises(TurnExists):
+            await store.acquire(session_id, OWNER, events=[said("hi", "t"), TurnStart(turn_id="t")])
+
+        assert (await store.turn("t"), list(await store.read("s"))) == before
+        assert await store.find("other") is None
+        store.release(await store.acquire("s", OWNER, wait=0))
 
     async def test_a_suspended_turn_ends_when_another_begins(self, store: SessionStore) -> None:
         """The calls that waited for approval are answered, and the turn is cancelled."""
@@ -134,9 +158,10 @@ class StoreTurnsContract(StoreContract):
         await keep(store, "a", TurnStart(turn_id="t"), cancelled)
         before = await store.turn("t")
 
-        await keep(store, "b", TurnStart(turn_id="t"))
+        lease = await store.acquire("b", OWNER)
+        await store.append(lease, [TurnStart(turn_id="t")])
         assert await store.turn("t") == before
-        await keep(store, "b", TurnEnd(turn_id="t", usage=USAGE))
+        await store.append(lease, [TurnEnd(turn_id="t", usage=USAGE)])
         await store.delete("b")
 
         assert await store.turn("t") == before

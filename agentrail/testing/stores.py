@@ -24,7 +24,8 @@ class SessionStoreContract(
                 return lambda: MyStore(tmp_path / "sessions")
 
     Each call of what ``make`` returns gives a store, not started yet, over the same storage: a
-    second one while the first is open stands for the next life of a host that was killed.  The
-    tests are ``async`` and run under anyio's pytest plugin, so the module needs
+    second one while the first is open stands for the next life of a host that was killed.  Where
+    a store tells the living from the dead, see that it takes the first for dead then.  The tests
+    are ``async`` and run under anyio's pytest plugin, so the module needs
     ``pytestmark = pytest.mark.anyio`` or ``anyio_mode = "auto"``.
     """

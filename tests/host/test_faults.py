@@ -1,24 +1,38 @@
 """What a turn makes of a machine that fails it: a full disk, a locked file, a clock that jumps."""
 
+import asyncio  # noqa: TID251 - its own cancellation is tested
 import json
 import sqlite3
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
-from agentrail import AppConfig, ChatRequest, Profile, ScriptedModel, SQLiteSessionStore, create_app
+from agentrail import (
+    AppConfig,
+    ChatRequest,
+    Profile,
+    ScriptedModel,
+    SQLiteSessionStore,
+    create_app,
+    tool,
+)
 from agentrail.errors import StorageError
-from agentrail.events import TurnEnd
+from agentrail.events import TurnEnd, TurnError
+from agentrail.model import call_tools
 from tests.host.office import ME, Office, approved, check_transcript, streamed, transcript, writing
 
 pytestmark = pytest.mark.anyio
 
 NOON = 1_700_000_000.0
 DAY = 86_400.0
+OF_TURNS = "select status from turn"
 
 # The limit is the process's own, so it has a process to itself.
 FULL = """
@@ -95,6 +109,75 @@ async def test_a_database_that_another_process_keeps_locked_refuses_a_turn_and_l
 
     assert answer.message == "two"
     assert texts == ["first", "one", "second", "two"]
+
+
+async def test_a_turn_whose_end_the_file_did_not_take_is_closed_when_it_does_again(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "own.db"
+    store = SQLiteSessionStore(path)
+    locked = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+    @tool
+    async def lock() -> str:
+        """Keep the file to oneself."""
+        locked.execute("begin immediate")
+        return "locked"
+
+    profile = Profile(id="assistant", model="scripted:m", tools=[lock])
+    model = ScriptedModel([call_tools(("lock", {})), "never said"])
+    config = AppConfig(profiles=[profile], providers=[model], store=store)
+    with closing(locked):
+        async with create_app(config).host as host:
+            store._database._writer.execute("pragma busy_timeout = 10")
+            async with host.stream(ChatRequest("lock it", session_id="s")) as stream:
+                last = [event async for event in stream][-1]
+            assert isinstance(last, TurnError)
+            assert last.code == "storage_failed"
+            assert locked.execute(OF_TURNS).fetchall() == [("running",)]
+            locked.execute("rollback")
+            with anyio.fail_after(30):
+                while locked.execute(OF_TURNS).fetchall() == [("running",)]:
+                    await anyio.lowlevel.checkpoint()
+            assert locked.execute(OF_TURNS).fetchall() == [("failed",)]
+            check_transcript(await transcript(host))
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_turn_that_asyncio_cancels_while_it_writes_says_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "own.db"
+    waits = threading.Event()
+    locked = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+    @tool
+    async def lock() -> str:
+        """Keep the file to oneself."""
+        locked.execute("begin immediate")
+        waits.set()
+        return "locked"
+
+    profile = Profile(id="assistant", model="scripted:m", tools=[lock])
+    model = ScriptedModel([call_tools(("lock", {})), "never said", "again"])
+    store = SQLiteSessionStore(path)
+    config = AppConfig(profiles=[profile], providers=[model], store=store)
+    with closing(locked):
+        async with create_app(config).host as host:
+            chat = asyncio.create_task(host.chat(ChatRequest("lock it", session_id="s")))
+            await anyio.to_thread.run_sync(waits.wait)
+            await anyio.wait_all_tasks_blocked()  # the call's result is on its way to the file
+            chat.cancel()
+            await anyio.wait_all_tasks_blocked()
+            locked.execute("rollback")
+            with pytest.raises(asyncio.CancelledError):
+                await chat
+            answer = await host.chat(ChatRequest("once more", session_id="s"))
+            rows = await host.messages(ME, "s")
+
+    assert answer.message == "never said"
+    assert len({row.message.id for row in rows}) == len(rows)
+    check_transcript([row.message for row in reversed(rows)])
 
 
 class JumpingClock:

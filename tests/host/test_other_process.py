@@ -1,11 +1,12 @@
 """Two processes on one file: a turn that runs in one is busy, not dead, for the other."""
 
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
@@ -15,6 +16,7 @@ from agentrail import (
     AppConfig,
     ChatRequest,
     Event,
+    Plugin,
     Profile,
     RequestContext,
     ScriptedModel,
@@ -22,8 +24,9 @@ from agentrail import (
     create_app,
     define_plugin,
 )
-from agentrail.errors import SessionBusy
-from agentrail.events import TERMINAL
+from agentrail.errors import HostNotRunning, KeyReused, SessionBusy
+from agentrail.events import TERMINAL, TurnEnd
+from agentrail.requests import OnDisconnect
 from tests.host.office import ME, check_transcript, transcript
 
 pytestmark = pytest.mark.anyio
@@ -49,7 +52,7 @@ async def main():
         store=SQLiteSessionStore(sys.argv[1]),
     )
     async with create_app(config).host as host:
-        async with host.stream(ChatRequest("wait", session_id="s")) as stream:
+        async with host.stream(ChatRequest("wait", session_id="s", idempotency_key="k")) as stream:
             async for event in stream:
                 if event.type == "tool.start":
                     print(event.turn_id, flush=True)
@@ -92,7 +95,9 @@ async def other_process(path: Path, backend: str) -> AsyncGenerator[Other]:
                 process.kill()
 
 
-def host_on(path: Path, announced: list[str] | None = None) -> AgentHost:
+def host_on(
+    path: Path, announced: list[str] | None = None, plugins: Sequence[Plugin] = ()
+) -> AgentHost:
     async def note(context: RequestContext) -> None:
         if announced is not None:
             announced.append(context.turn_id)
@@ -101,7 +106,7 @@ def host_on(path: Path, announced: list[str] | None = None) -> AgentHost:
         AppConfig(
             profiles=[Profile(id="assistant", model="scripted:m")],
             providers=[ScriptedModel(["here", "and here"])],
-            plugins=[define_plugin("notes", on_turn_persisted=note)],
+            plugins=[define_plugin("notes", on_turn_persisted=note), *plugins],
             store=SQLiteSessionStore(path),
             session_wait=0.05,
         )
@@ -175,3 +180,80 @@ async def test_a_host_that_starts_does_not_announce_the_turns_of_one_that_runs(
         await other.process.wait()
         async with host_on(path, announced):
             assert announced == [other.turn_id]
+
+
+@pytest.mark.parametrize("kind", ["chat", "continued", "stream"])
+async def test_a_key_that_two_processes_take_at_once_is_one_turn(
+    tmp_path: Path, anyio_backend_name: str, kind: str
+) -> None:
+    path, answers, announced = tmp_path / "s.db", list[str](), list[str]()
+    admitted, taken = anyio.Event(), anyio.Event()
+
+    async def hold_up(context: RequestContext) -> None:
+        admitted.set()
+        await taken.wait()
+
+    async def ask() -> None:
+        on_disconnect: OnDisconnect = "continue" if kind == "continued" else "cancel"
+        request = ChatRequest(
+            "wait", session_id="s", idempotency_key="k", on_disconnect=on_disconnect
+        )
+        if kind == "stream":
+            async with host.stream(request) as stream:
+                last = [event async for event in stream][-1]
+            assert isinstance(last, TurnEnd)
+            answers.append(last.message)
+        else:
+            answers.append((await host.chat(request)).message)
+
+    plugin = define_plugin("slow", on_request_start=hold_up, deadlines={"on_request_start": 60.0})
+    async with host_on(path, announced, [plugin]) as host, anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await admitted.wait()
+        async with other_process(path, anyio_backend_name) as other:
+            taken.set()
+            async with host.events(ME, other.turn_id) as following:
+                async for event in following:
+                    if event.type == "tool.start":
+                        await other.go_on()
+            while not answers:  # it follows the turn of a process that is there
+                await anyio.lowlevel.checkpoint()
+        texts = [message.text for message in await transcript(host)]
+        assert texts == ["wait", "", "", "done over there"]
+
+    assert answers == ["done over there"]
+    assert announced == []
+
+
+async def test_a_key_that_another_process_took_for_something_else_is_refused(
+    tmp_path: Path, anyio_backend_name: str
+) -> None:
+    path = tmp_path / "s.db"
+    admitted, taken = anyio.Event(), anyio.Event()
+
+    async def hold_up(context: RequestContext) -> None:
+        admitted.set()
+        await taken.wait()
+
+    async def ask() -> None:
+        with pytest.raises(KeyReused):
+            await host.chat(ChatRequest("another thing", session_id="t", idempotency_key="k"))
+
+    plugin = define_plugin("slow", on_request_start=hold_up, deadlines={"on_request_start": 60.0})
+    async with host_on(path, None, [plugin]) as host, anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await admitted.wait()
+        async with other_process(path, anyio_backend_name):
+            taken.set()
+
+
+async def test_who_follows_a_turn_of_another_process_is_told_that_the_host_stops(
+    tmp_path: Path, anyio_backend_name: str
+) -> None:
+    path = tmp_path / "s.db"
+    async with other_process(path, anyio_backend_name) as other:
+        async with host_on(path) as host, host.events(ME, other.turn_id) as following:
+            assert (await anext(following)).turn_id == other.turn_id
+        with pytest.raises(HostNotRunning):
+            async for _ in following:
+                pass

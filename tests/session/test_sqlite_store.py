@@ -10,7 +10,7 @@ import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from agentrail.errors import AgentMismatch, LeaseLost, SessionNotFound, StorageError
+from agentrail.errors import AgentMismatch, LeaseLost, SessionBusy, SessionNotFound, StorageError
 from agentrail.events import MessageDelta, TurnEnd, TurnStart
 from agentrail.messages import Message
 from agentrail.session import Owner, SQLiteSessionStore, recorded
@@ -265,6 +265,7 @@ async def test_a_lost_lease_loses_no_announcement(
     turn = [TurnStart(turn_id="t"), TurnEnd(turn_id="t")]
     lease = await store.acquire("s", OWNER, events=turn)
     await store.announced("t")
+    store._users.leave()  # the other one announces for the dead only
     await other.acquire("s", OWNER)
     with pytest.raises(LeaseLost):
         await store.append(lease, [MessageDelta(text="x")])
@@ -272,6 +273,25 @@ async def test_a_lost_lease_loses_no_announcement(
     assert [turn.turn_id for turn in await other.unannounced()] == ["t"]
     store.release(await store.acquire("another", OWNER))
     assert list(await other.unannounced()) == []
+
+
+async def test_stores_of_one_process_leave_each_others_turns_alone(
+    store: SQLiteSessionStore, other: SQLiteSessionStore
+) -> None:
+    lease = await store.acquire("s", OWNER, events=[TurnStart(turn_id="t")])
+
+    with pytest.raises(SessionBusy):
+        await other.acquire("s", OWNER, wait=0)
+    await store.append(lease, [TurnEnd(turn_id="t")])
+
+    record = await other.turn("t")
+    assert record is not None
+    assert record.status == "completed"
+    assert list(await other.unannounced()) == []
+    store.release(lease)
+    await store.stop()
+    assert [turn.turn_id for turn in await other.unannounced()] == ["t"]
+    await other.acquire("s", OWNER, wait=0)
 
 
 async def test_a_window_is_read_from_the_tail_through_the_index(store: SQLiteSessionStore) -> None:

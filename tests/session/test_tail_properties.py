@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from agentrail.errors import LeaseLost
+from agentrail.errors import LeaseLost, TurnExists
 from agentrail.events import (
     AttachmentsAdded,
     ContextCompacted,
@@ -83,9 +83,10 @@ class Hosts:
         elif action == "acquire" or lease is None:
             if lease is not None:
                 store.release(lease)
-            lease = await store.acquire(name, OWNER, events=events, window=window, wait=0)
-            self.leases[number, name] = lease
-            await self.compare(store, lease, window)
+            with suppress(TurnExists):
+                lease = await store.acquire(name, OWNER, events=events, window=window, wait=0)
+                self.leases[number, name] = lease
+                await self.compare(store, lease, window)
         elif action == "twice":
             async with anyio.create_task_group() as group:
                 group.start_soon(self.append, store, lease, events)
@@ -126,6 +127,7 @@ def test_a_remembered_history_is_that_of_the_file(backend: str, plan: list[Step]
                 stores = [SQLiteSessionStore(path) for _ in range(2)]
                 for store in stores:
                     await store.start()
+                    store._users.leave()  # each takes the other for dead
                     stack.push_async_callback(store.stop)
                 hosts = Hosts(stores)
                 for step in plan:

@@ -1,3 +1,4 @@
+import asyncio  # noqa: TID251 - its own cancellation is tested
 import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -232,6 +233,57 @@ async def test_a_cancellation_that_a_write_outlives_comes_at_the_next_checkpoint
         gate.let_go.set()
 
     assert reached == ["written"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_commit_outlives_asyncios_own_cancellation_of_who_leads_it(
+    database: Database, gate: Gate
+) -> None:
+    first, results = Gate(), list[str]()
+
+    async def follows() -> None:
+        results.append(await database.write(insert("follower")))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(database.write, first)
+        await first.is_entered()
+        leads = asyncio.create_task(database.write(gate))
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(follows)
+        await anyio.wait_all_tasks_blocked()
+        first.let_go.set()
+        await gate.is_entered()
+        leads.cancel()
+        leads.cancel()
+        group.start_soon(database.write, insert("later"))
+        await anyio.lowlevel.checkpoint()
+        gate.let_go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await leads
+
+    assert results == ["follower"]
+    assert await database.read(names) == ["gate", "gate", "follower", "later"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_writes_go_on_wherever_asyncio_cancels_others(database: Database) -> None:
+    written: list[str] = []
+
+    async def write(name: str) -> None:
+        written.append(await database.write(insert(name)))
+
+    for steps in range(12):
+        tasks = [asyncio.create_task(write(f"{steps}.{number}")) for number in range(4)]
+        for _ in range(steps):
+            await anyio.lowlevel.checkpoint()
+        tasks[steps % 2].cancel()
+        with anyio.fail_after(10):
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(isinstance(end, asyncio.CancelledError) for end in ended) <= 1
+
+    kept = await database.read(names)
+    assert len(set(kept)) == len(kept)
+    assert set(written) <= set(kept)
 
 
 async def test_a_write_in_a_cancelled_scope_writes_nothing(database: Database) -> None:
