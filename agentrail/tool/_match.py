@@ -5,6 +5,7 @@ readings: as it is, without ``.`` and ``..``, and as a reader may take it (``%2e
 spelling).
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -12,6 +13,8 @@ from typing import Final
 from urllib.parse import unquote
 
 import msgspec
+
+from agentrail.tool._hosts import folded, origin
 
 WILD: Final = re.compile(r"(\*\*|\*|\?)")
 
@@ -27,9 +30,10 @@ _URL: Final = re.compile(
 _HOST: Final = re.compile(r"((?:\[[^]]*\]|[^:]*)(?::[0-9]*)?).*", re.DOTALL)
 """A host and its port; some readers overlook what follows a port, or is none."""
 
-_URL_GLOB: Final = re.compile(r"([a-z0-9+.*?-]+)://([^/#]*)([^?#]*)(.*)", re.DOTALL | re.IGNORECASE)
+_END: Final = re.compile(r"[/\\?#\x00]")
+"""What ends a host, if it comes out of an escape or a look-alike only."""
 
-_PORTS: Final = {"http": "80", "ws": "80", "https": "443", "wss": "443", "ftp": "21"}
+_URL_GLOB: Final = re.compile(r"([a-z0-9+.*?-]+)://([^/#]*)([^?#]*)(.*)", re.DOTALL | re.IGNORECASE)
 
 _BLANK: Final = "".join(map(chr, range(33)))
 """What readers of URLs take off both ends."""
@@ -56,7 +60,10 @@ def fits(glob: str, value: object, *, strict: bool) -> bool:
     """
     if isinstance(value, str):
         return value == glob or _fits_text(glob, value, strict=strict)
-    text = msgspec.json.encode(value, order="sorted").decode()
+    try:
+        text = _json(value)
+    except (RecursionError, TypeError, ValueError):
+        return not strict  # what cannot be written down cannot be looked at
     if text == glob or _fits_json(glob, text, strict=strict):
         return True
     fitting = [_fits_text(glob, leaf, strict=strict) for leaf in _leaves(text, strict=strict)]
@@ -134,6 +141,15 @@ def _fits_json(glob: str, text: str, *, strict: bool) -> bool:
     return all(fitting) if strict else any(fitting)
 
 
+def _json(value: object) -> str:
+    """Return a value as JSON, with a sign in the place of each half of a surrogate pair."""
+    try:
+        return msgspec.json.encode(value, order="sorted").decode()
+    except UnicodeEncodeError:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _leads_out(glob: str, readings: tuple[str, ...]) -> bool:
     """Tell whether a path leads up and out, where the pattern does not say that it may."""
     if glob.lstrip('[{"').startswith(("..", "**")):
@@ -190,8 +206,12 @@ def _canonical(text: str) -> str:
     if not found:
         return _resolved(_unescaped(text))
     web, other, authority, path, rest = found.groups()
-    host = _HOST.sub(r"\1", unquote(authority.rpartition("@")[2]), count=1)
-    return _origin(web or other, host) + _resolved("/" + _unescaped(path)) + rest
+    host = _END.split(_host(authority.rpartition("@")[2]), maxsplit=1)[0].rpartition("@")[2]
+    return (
+        origin(web or other, _HOST.sub(r"\1", host, count=1))
+        + _resolved("/" + _unescaped(path))
+        + rest
+    )
 
 
 def _slashed(text: str) -> str:
@@ -202,14 +222,8 @@ def _slashed(text: str) -> str:
 _READINGS: Final = (_resolved, _canonical, _slashed)
 
 
-def _origin(scheme: str, authority: str) -> str:
-    scheme, authority = scheme.lower(), authority.lower()
-    host, colon, port = authority.rpartition(":")
-    if not colon or port.strip("0123456789"):
-        host, port = authority, ""
-    port = port.lstrip("0")
-    suffix = f":{port}" if port and port != _PORTS.get(scheme) else ""
-    return f"{scheme}://{host.rstrip('.')}{suffix}"
+def _host(text: str) -> str:
+    return folded(unquote(text))
 
 
 def _unescaped(text: str) -> str:
@@ -222,13 +236,13 @@ def _canonical_glob(glob: str) -> str:
     glob = glob.strip(_BLANK)
     found = _URL_GLOB.fullmatch(glob)
     if not found:
-        return _unescaped_glob(glob)
+        return _spelled(glob, _unescaped)
     scheme, authority, path, rest = found.groups()
     path = path if path or authority.endswith("**") else "/"
-    return _origin(scheme, authority) + _unescaped_glob(path) + rest
+    return origin(scheme, _spelled(authority, _host)) + _spelled(path, _unescaped) + rest
 
 
-def _unescaped_glob(glob: str) -> str:
-    """Return the pattern without escapes, but of wildcards: these would come to life."""
-    parts = ((part, _unescaped(part)) for part in WILD.split(glob))
+def _spelled(glob: str, spell: Callable[[str], str]) -> str:
+    """Return the pattern with its letters spelled, but for wildcards: these would come to life."""
+    parts = ((part, spell(part)) for part in WILD.split(glob))
     return "".join(part if WILD.search(plain) else plain for part, plain in parts)
