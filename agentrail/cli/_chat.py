@@ -1,18 +1,20 @@
 """``agentrail chat``: a conversation in the terminal."""
 
+import signal
 import sys
-import termios
 from pathlib import Path
-from typing import Final, TextIO
+from types import FrameType
+from typing import Final
 
 import anyio
 from rich.console import Console
 
 from agentrail.cli._console import asked_text, print_aside, print_error
+from agentrail.cli._input import Input
 from agentrail.cli._load import load_app
 from agentrail.errors import AgentrailError
 from agentrail.events import MessageDelta, Notice, ToolEnd, ToolStart, TurnEnd, TurnError
-from agentrail.host import AgentHost
+from agentrail.host import AgentApp, AgentHost
 from agentrail.ids import new_id
 from agentrail.requests import ChatRequest, Principal, Resume, TurnStatus
 
@@ -27,56 +29,63 @@ def chat(
 ) -> bool:
     """Say one message, or talk until the input ends; tell whether all of it was answered.
 
+    SIGINT and SIGTERM cancel the turn under way and stop the host; a second one does not wait.
+
     Raises:
         AgentrailError: the application cannot be loaded or started.
+        KeyboardInterrupt: it was ended by SIGINT.
+        SystemExit: it was ended by SIGTERM; the status is the shell's for that.
     """
-    return anyio.run(_talk, spec, message, session, agent, data_dir)
+    terminated = False
+
+    def terminate(_number: int, frame: FrameType | None) -> None:
+        nonlocal terminated
+        terminated = True
+        # The event loop's own, while it runs: it cancels what the loop does.
+        interrupt = signal.getsignal(signal.SIGINT)
+        end = interrupt if callable(interrupt) else signal.default_int_handler
+        end(signal.SIGINT, frame)
+
+    app = load_app(spec, data_dir)
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        return anyio.run(_talk, app, message, session, agent)
+    except KeyboardInterrupt:
+        if terminated:
+            sys.exit(128 + signal.SIGTERM)
+        raise
 
 
-async def _talk(
-    spec: str, message: str | None, session: str | None, agent: str | None, data_dir: Path | None
-) -> bool:
+async def _talk(app: AgentApp, message: str | None, session: str | None, agent: str | None) -> bool:
     out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False)
-    async with load_app(spec, data_dir).host as host:
+    typed = Input()
+    async with app.host as host:
         if session is None:
             session = new_id("ses")
             print_aside(err, f"session {session}")
         if message is not None:
-            return await _say(host, ChatRequest(message, session, agent), out, err)
+            return await _say(host, ChatRequest(message, session, agent), typed, out, err)
         if sys.stdin.isatty():
             print_aside(err, "/quit or Ctrl-D ends")
         answered = True
-        while (line := await _ask("> ", sys.stdout)) is not None:
+        while (line := await typed.ask("> ", sys.stdout)) is not None:
             if line.strip() in QUIT:
                 break
             if line.strip():
-                answered = await _say(
-                    host, ChatRequest(line.rstrip("\n"), session, agent), out, err
-                )
+                answered = await _say(host, ChatRequest(line, session, agent), typed, out, err)
         return answered
 
 
-async def _ask(question: str, shown: TextIO) -> str | None:
-    """Return the next line; None at the end.  Only a person is asked for it."""
-    if sys.stdin.isatty():
-        shown.write(question)
-        shown.flush()
-        # Not ``input`` in a thread, which nothing could end: an interrupt is to end the command.
-        await anyio.wait_readable(sys.stdin)
-        line = sys.stdin.readline()
-    else:
-        line = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
-    return line or None
-
-
-async def _say(host: AgentHost, request: ChatRequest, out: Console, err: Console) -> bool:
+async def _say(
+    host: AgentHost, request: ChatRequest, typed: Input, out: Console, err: Console
+) -> bool:
     """Print the answer to one message, and ask what it waits for; tell whether there was one."""
     run: ChatRequest | Resume = request
     try:
         while (end := await _show(host, run, out, err)) is not None:
             if end.outcome != "suspended":
                 return True
-            if not await _decide(host, await host.turn(_ME, end.turn_id)):
+            if not await _decide(host, await host.turn(_ME, end.turn_id), typed):
                 _print_waiting(await host.turn(_ME, end.turn_id), err)
                 return False
             run = Resume(end.turn_id, on_disconnect="cancel")
@@ -115,14 +124,14 @@ async def _show(
     return end
 
 
-async def _decide(host: AgentHost, turn: TurnStatus) -> bool:
+async def _decide(host: AgentHost, turn: TurnStatus, typed: Input) -> bool:
     """Ask about each call that a turn waits for; tell whether somebody was there to decide."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     for asked in turn.approvals:
         # What was typed before the question was seen is no answer to it.
-        termios.tcflush(sys.stdin, termios.TCIFLUSH)
-        said = await _ask(f"{asked_text(asked)}. Allow? [y/N] ", sys.stderr)
+        typed.forget()
+        said = await typed.ask(f"{asked_text(asked)}. Allow? [y/N] ", sys.stderr)
         if said is None:
             sys.stderr.write("\n")
             return False

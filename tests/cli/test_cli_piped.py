@@ -1,0 +1,166 @@
+"""``agentrail chat`` with something else than a terminal as its input."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import AGENTRAIL, agentrail, environment
+
+APP = """
+from pathlib import Path
+
+import anyio
+from agentrail import AppConfig, Delta, Profile, ScriptedModel, create_app, define_plugin
+
+
+async def say(request):
+    text = request.messages[-1].text
+    if text == "story":
+        await request.emit(Delta(text="Once"))
+        await anyio.sleep_forever()
+    return f"heard {text!r}"
+
+
+def note(line):
+    with Path("ends").open("a") as ends:
+        ends.write(line + "\\n")
+
+
+app = create_app(
+    AppConfig(
+        profiles=[Profile(id="assistant", model="scripted:m")],
+        providers=[ScriptedModel.repeat(say)],
+        plugins=[
+            define_plugin(
+                "notes", on_request_end=lambda ctx: note("request"), stop=lambda: note("host")
+            )
+        ],
+    )
+)
+"""
+"""Tells a story that never ends, and notes what is brought to an end."""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A directory with that application in it."""
+    (tmp_path / "app.py").write_text(APP, encoding="utf-8")
+    return tmp_path
+
+
+@contextmanager
+def piped(here: Path) -> Generator[subprocess.Popen[bytes]]:
+    """Talk through a pipe that stays open for the length of the block."""
+    with subprocess.Popen(
+        [AGENTRAIL, "chat"],
+        cwd=here,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def tell(process: subprocess.Popen[bytes], text: bytes, answer: bytes) -> None:
+    """Write something, and read the answer, which is all that is printed."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(text)
+    read = b""
+    while read != answer:
+        piece = os.read(process.stdout.fileno(), 100)
+        assert piece, f"it ended with {read!r}"
+        read += piece
+
+
+each_signal = pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+
+
+@each_signal
+def test_a_signal_ends_a_talk_whose_input_stays_open(
+    here: Path, sent: signal.Signals, status: int
+) -> None:
+    with piped(here) as process:
+        tell(process, b"hi\n", b"heard 'hi'\n")
+        process.send_signal(sent)
+
+        assert process.wait(50) == status
+
+    assert (here / "ends").read_text().split() == ["request", "host"]
+
+
+@each_signal
+def test_a_signal_in_the_middle_of_an_answer_ends_the_turn_and_the_host(
+    here: Path, sent: signal.Signals, status: int
+) -> None:
+    with piped(here) as process:
+        tell(process, b"story\n", b"Once")
+        process.send_signal(sent)
+
+        assert process.wait(50) == status
+
+    assert (here / "ends").read_text().split() == ["request", "host"]
+
+
+def test_sigterm_ends_a_talk_that_was_started_deaf_to_interrupts(here: Path) -> None:
+    """As a shell does with a command in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with piped(here) as process:
+            tell(process, b"hi\n", b"heard 'hi'\n")
+            process.terminate()
+
+            assert process.wait(50) == 143
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert (here / "ends").read_text().split() == ["request", "host"]
+
+
+def test_lines_that_come_at_once_or_in_pieces_are_answered_one_by_one(here: Path) -> None:
+    with piped(here) as process:
+        assert process.stdin is not None
+        tell(process, b"one\r\ntwo\n\nth", b"heard 'one'\nheard 'two'\n")
+        tell(process, b"ree\nfo", b"heard 'three'\n")
+        process.stdin.write(b"\xc3")
+        tell(process, b"\xbcr \xff\n", "heard 'foür \N{REPLACEMENT CHARACTER}'\n".encode())
+        process.stdin.write(b"the last")
+        process.stdin.close()
+
+        assert process.stdout is not None
+        assert process.stdout.read() == b"heard 'the last'\n"
+        assert process.wait(50) == 0
+
+
+def test_a_file_is_read_to_its_end(here: Path) -> None:
+    (here / "lines").write_text("one\ntwo", encoding="utf-8")
+    with (here / "lines").open() as lines:
+        done = subprocess.run(
+            [AGENTRAIL, "chat"],
+            cwd=here,
+            env=environment(),
+            stdin=lines,
+            capture_output=True,
+            timeout=50,
+            check=False,
+        )
+
+    assert (done.returncode, done.stdout) == (0, b"heard 'one'\nheard 'two'\n")
+
+
+def test_without_any_input_nothing_is_asked(here: Path) -> None:
+    done = agentrail(here, "chat")
+
+    assert (done.status, done.out) == (0, "")
