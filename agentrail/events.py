@@ -90,6 +90,8 @@ class MessageEnd(Event, tag_field="type", tag="message.end"):
     message_id: str = ""
     stop_reason: StopReason | None = None
     usage: Usage = Usage()
+    model: str = ""
+    """Which model said it, as ``provider:model``; empty where none was asked."""
 
 
 class ToolStart(Event, tag_field="type", tag="tool.start"):

@@ -215,6 +215,9 @@ class ModelReply(Struct, frozen=True, kw_only=True):
     message: Message
     stop_reason: StopReason = "stop"
     usage: Usage = Usage()
+    model: str = ""
+    """The model that answered, as ``provider:model``; the host fills it in, and it is empty where
+    none was asked."""
 
 
 class ToolRequest(Struct, frozen=True, kw_only=True):

@@ -167,7 +167,9 @@ def _recorded(agent: Agent, run: Run, reply: ModelReply) -> Message:
     journal.record(message)
     # Whoever closes the turn of a host that died learns from the log what it used.
     keep = bool(message.tool_calls) and usage != NO_USAGE
-    end = MessageEnd(message_id=message.id, stop_reason=reply.stop_reason, usage=usage)
+    end = MessageEnd(
+        message_id=message.id, stop_reason=reply.stop_reason, usage=usage, model=reply.model
+    )
     journal.add(end, keep=keep)
     return message
 
@@ -229,3 +231,7 @@ def _describe(current: Span, reply: ModelReply) -> None:
     current.set_attribute(names.USAGE_INPUT_TOKENS, reply.usage.input_tokens)
     current.set_attribute(names.USAGE_OUTPUT_TOKENS, reply.usage.output_tokens)
     current.set_attribute(names.RESPONSE_FINISH_REASONS, [reply.stop_reason])
+    if reply.model:
+        provider, _, model = reply.model.partition(":")
+        current.set_attribute(names.PROVIDER_NAME, provider)
+        current.set_attribute(names.RESPONSE_MODEL, model)

@@ -83,6 +83,9 @@ class _Metrics:
                 names.PROVIDER_NAME: request.provider,
                 names.REQUEST_MODEL: request.model,
             }
+            if reply is not None and reply.model:  # another one may have stood in for it
+                provider, _, model = reply.model.partition(":")
+                attributes |= {names.PROVIDER_NAME: provider, names.RESPONSE_MODEL: model}
             self._operation.record(seconds, attributes | _error(reply))
             if first >= 0:
                 self._first.record(first, attributes)

@@ -6,6 +6,7 @@ from typing import Final
 
 from anyio import Lock, move_on_after
 from attrs import define
+from msgspec.structs import replace
 
 from agentrail.clock import Clock, SystemClock
 from agentrail.errors import ConfigError, HostNotRunning, ModelReferenceError
@@ -95,7 +96,8 @@ class _Entry:
     async def call(self, request: ModelRequest) -> ModelReply:
         if not self.running:
             await self.models.ensure(self)
-        return await self.breaker.call(self.provider.complete, request)
+        reply = await self.breaker.call(self.provider.complete, request)
+        return replace(reply, model=f"{self.provider.name}:{request.model}")
 
 
 class Models:

@@ -76,6 +76,7 @@ async def main() -> None:
         "gen_ai.provider.name",
         "gen_ai.request.model",
         "gen_ai.response.finish_reasons",
+        "gen_ai.response.model",
         "gen_ai.tool.call.id",
         "gen_ai.tool.name",
         "gen_ai.tool.type",

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from agentrail import (
     AgentHost,
@@ -10,6 +13,7 @@ from agentrail import (
     ChatRequest,
     MemorySessionStore,
     Message,
+    ModelReply,
     Plugin,
     Profile,
     RequestContext,
@@ -19,7 +23,7 @@ from agentrail import (
     tool,
 )
 from agentrail.errors import CompositionError, ConfigError, Overloaded
-from agentrail.events import MessageDelta, TurnEnd, TurnError
+from agentrail.events import MessageDelta, MessageEnd, TurnEnd, TurnError
 from agentrail.messages import ToolResult
 from agentrail.model import ModelProvider, call_tools
 from agentrail.model.openai import OpenAICompatible
@@ -60,6 +64,39 @@ async def test_the_second_model_answers_when_the_first_is_out_of_order(kind: str
 
     assert [request.model for request in (*first.requests, *second.requests)] == ["a", "b"]
     assert second.requests[0].messages == first.requests[0].messages
+
+
+async def test_events_and_spans_name_the_model_that_answered() -> None:
+    first = ScriptedModel([call_tools(("look_up", {"word": "x"})), Overloaded("no")], "first")
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    async with host_with(first, ScriptedModel(["fine"], "second")) as host:
+        host.core.funnel.tracer = provider.get_tracer("test")
+        events = await events_of(host, ChatRequest("hi"))
+
+    ends = [event.model for event in events if isinstance(event, MessageEnd)]
+    assert ends == ["first:a", "second:b"]
+    asked = ("gen_ai.request.model", "gen_ai.provider.name", "gen_ai.response.model")
+    spans = [each for each in exporter.get_finished_spans() if each.name.startswith("chat")]
+    assert [[(each.attributes or {}).get(name) for name in asked] for each in spans] == [
+        ["a", "first", "a"],
+        ["a", "second", "b"],
+    ]
+
+
+async def test_an_answer_of_a_plugin_names_no_model() -> None:
+    answer = define_plugin(
+        "answer",
+        before_request=lambda _request, _context: ModelReply(message=Message.assistant("mine")),
+    )
+
+    async with host_with(
+        ScriptedModel([], "first"), ScriptedModel([], "second"), plugins=[answer]
+    ) as host:
+        events = await events_of(host, ChatRequest("hi"))
+
+    assert [event.model for event in events if isinstance(event, MessageEnd)] == [""]
 
 
 async def test_each_step_of_a_turn_begins_with_the_first_model() -> None:

@@ -6,6 +6,7 @@ from importlib import import_module
 
 import anyio
 import pytest
+from msgspec.structs import replace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
@@ -95,6 +96,19 @@ async def test_a_model_call_that_streams_has_a_time_to_the_first_chunk(measured:
     assert reader.text == "many pieces"
 
 
+async def test_what_a_fallback_used_is_counted_as_its_own(measured: Measured) -> None:
+    reply = replace(saying(), model="spare:of:it")
+    await measured.middleware(asking(emit=Reader()), Model([reply]))
+
+    answered = {"gen_ai.provider.name": "spare", "gen_ai.response.model": "of:it"}
+    points = measured.points()
+    found = [dict(point.attributes or {}) for name in (OPERATION, FIRST) for point in points[name]]
+    assert found == [CHAT | answered] * 2
+    assert [dict(point.attributes or {}) for point in points[TOKENS]] == [
+        CHAT | answered | {"gen_ai.token.type": kind} for kind in ("input", "output")
+    ]
+
+
 async def test_tokens_that_nobody_counted_are_not_recorded(measured: Measured) -> None:
     await measured.middleware(asking(), Model([saying(tokens=0)]))
 
@@ -165,7 +179,7 @@ async def test_the_instruments_and_attributes_are_those_of_the_reference(
     measured: Measured,
 ) -> None:
     around = measured.middleware
-    await around(asking(emit=Reader()), Model([saying()]))
+    await around(asking(emit=Reader()), Model([replace(saying(), model="openai:m")]))
     await around(calling(), ToolBox([("no", "error")]))
     with pytest.raises(Overloaded):
         await around(asking(), Model([Overloaded("busy")]))

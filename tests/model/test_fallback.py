@@ -73,7 +73,7 @@ async def test_the_next_model_is_asked_when_one_is_out_of_order(
     with caplog.at_level(logging.WARNING):
         reply = await chain.ask()
 
-    assert reply.message.text == "ok"
+    assert (reply.message.text, reply.model) == ("ok", "b:of-b")
     assert chain.asked == ["asked", "of-b"]
     assert chain.emitted == ["ok"]
     assert "'b:of-b' is asked instead" in caplog.text
@@ -135,13 +135,21 @@ async def test_two_models_of_one_provider_may_follow_each_other() -> None:
 
     reply = await models.first_of(["scripted:big", "scripted:small"])(REQUEST)
 
-    assert reply.message.text == "small"
+    assert (reply.message.text, reply.model) == ("small", "scripted:small")
 
 
 def test_one_reference_is_an_ordinary_call() -> None:
     models = Models([ScriptedModel(["ok"])])
 
     assert models.first_of(["scripted:x"]) == models.call("scripted:x")
+
+
+async def test_a_reply_names_the_model_that_gave_it_whatever_its_provider_says() -> None:
+    said = ModelReply(message=Message.assistant("ok"), model="other:model")
+    models = Models([ScriptedModel([said])])
+    await models.start()
+
+    assert (await models.call("scripted:x")(REQUEST)).model == "scripted:asked"
 
 
 def test_a_wrong_reference_is_refused_wherever_it_stands() -> None:
