@@ -100,13 +100,21 @@ class Funnel:
         return found[0] if found else None
 
     async def collect(
-        self, hooks: Sequence[Hook], expected: type[T] | tuple[type[T], ...], *arguments: object
+        self,
+        hooks: Sequence[Hook],
+        expected: type[T] | tuple[type[T], ...],
+        *arguments: object,
+        check: Callable[[Hook, T], T] | None = None,
     ) -> list[tuple[Hook, T]]:
-        """Call all hooks one by one and return what those that did not fail returned."""
+        """Call all hooks one by one and return what those that did not fail returned.
+
+        ``check`` returns what is taken of a hook's result; what it raises is the hook's failure.
+        """
         results: list[tuple[Hook, T]] = []
 
         def take(hook: Hook, result: object) -> bool:
-            results.append((hook, _checked(hook, result, expected)))
+            value = _checked(hook, result, expected)
+            results.append((hook, value if check is None else check(hook, value)))
             return False
 
         if hooks:

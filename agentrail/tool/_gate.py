@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import cast
 
 import msgspec
 from attrs import define, field
 from msgspec.structs import replace
 
-from agentrail.errors import HookTypeError, RequestRefused
+from agentrail.errors import HookTypeError
 from agentrail.hook import FAILED, Call, Funnel, Hook, HookTable, attempt
 from agentrail.messages import ToolCall, ToolResult
 from agentrail.requests import Asked, ToolRequest
@@ -73,28 +74,13 @@ class Gate:
             return result
         hooks, call = self.hooks["after_tool_call"], request.call
         for hook in reversed(hooks):
+            arguments = _copy(call), result, request.context
             answer = await attempt(
-                self.funnel, hooks, hook, (ToolResult,), _copy(call), result, request.context
+                self.funnel, hooks, hook, (ToolResult,), *arguments, check=partial(_checked, call)
             )
             if isinstance(answer, ToolResult):
-                result = await self._checked(hook, answer, call) or result
+                result = answer
         return result
-
-    async def _checked(self, hook: Hook, result: ToolResult, call: ToolCall) -> ToolResult | None:
-        """Return a hook's result as one of the call; None, when it is none, and was reported.
-
-        Raises:
-            RequestRefused: the hook must not fail.
-        """
-        try:
-            return settle(result, call)
-        except TypeError as error:
-            if self.funnel is not None:
-                await self.funnel.report(hook, HookTypeError(f"{hook}: {error}"))
-            if hook.policy == "abort":
-                message = f"plugin {hook.plugin!r} failed in {hook.name}, which must not fail"
-                raise RequestRefused(message) from error
-            return None
 
     async def _before(self, request: ToolRequest) -> ToolCall | ToolResult:
         call = request.call
@@ -102,14 +88,10 @@ class Gate:
             return call
         hooks = self.hooks["before_tool_call"]
         for hook in hooks:
+            kinds, arguments = (ToolCall, ToolResult), (_copy(call), request.context)
             answer = await attempt(
-                self.funnel, hooks, hook, (ToolCall, ToolResult), _copy(call), request.context
+                self.funnel, hooks, hook, kinds, *arguments, check=partial(_checked, call)
             )
-            if isinstance(answer, ToolResult):
-                answer = await self._checked(hook, answer, call) or FAILED
-            elif isinstance(answer, ToolCall) and (wrong := _wrong(answer, call)):
-                await self.funnel.report(hook, HookTypeError(f"{hook} returned {wrong}"))
-                answer = FAILED
             if isinstance(answer, ToolResult):
                 return answer
             if isinstance(answer, ToolCall):
@@ -141,6 +123,20 @@ def guarded(
 
 def _why(rule: Rule) -> str:
     return "denied: this call is not permitted" + (f": {rule.reason}" if rule.reason else "")
+
+
+def _checked(call: ToolCall, hook: Hook, answer: object) -> object:
+    """Return what a hook made of a call, its result as one of that call.
+
+    Raises:
+        HookTypeError: it is another call, or its fields hold something else than they are to hold.
+    """
+    if isinstance(answer, ToolCall) and (wrong := _wrong(answer, call)):
+        raise HookTypeError(f"{hook} returned {wrong}")
+    try:
+        return settle(answer, call) if isinstance(answer, ToolResult) else answer
+    except TypeError as error:
+        raise HookTypeError(f"{hook}: {error}") from error
 
 
 def _wrong(answer: ToolCall, call: ToolCall) -> str:

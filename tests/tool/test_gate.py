@@ -1,13 +1,13 @@
 """The gate: what hooks, permissions, approvals and middleware make of a call together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import pytest
 from attrs import define, field
 from msgspec.structs import replace
 
-from agentrail.errors import RequestRefused
+from agentrail.errors import HookTypeError, RequestRefused
 from agentrail.hook import (
     AfterToolCall,
     BeforeToolCall,
@@ -97,6 +97,12 @@ def answer(text: str) -> ToolResult:
 def fail(*_: object) -> None:
     message = "a secret of the plugin"
     raise ValueError(message)
+
+
+def made(name: str, hook: str, call: Callable[..., object], policy: Policy | None = None) -> Guest:
+    guest = Guest(name, on_failure={} if policy is None else {hook: policy})
+    setattr(guest, hook, call)
+    return guest
 
 
 def redirect(path: str) -> BeforeToolCall:
@@ -379,3 +385,97 @@ async def test_a_call_that_a_hook_gave_another_name_is_denied_unless_it_may_be_s
 
     assert (await bench.run()).outcome == outcome
     assert len(bench.failures) == 1
+
+
+# What has the right type and is wrong within is a failure like any other.
+
+
+def rename(call: ToolCall, *_: object) -> ToolCall:
+    return replace(call, name="write")
+
+
+def numbers(call: ToolCall, *_: object) -> ToolCall:
+    return replace(call, arguments={"path": object()})
+
+
+def no_text(*_: object) -> ToolResult:
+    return ToolResult(call_id="c1", name="read", content=cast("str", 5))
+
+
+each_wrong = pytest.mark.parametrize(
+    ("hook", "wrong"),
+    [
+        ("before_tool_call", rename),
+        ("before_tool_call", numbers),
+        ("before_tool_call", no_text),
+        ("after_tool_call", no_text),
+    ],
+)
+
+
+@each_wrong
+async def test_what_is_wrong_within_aborts_where_a_failure_does(
+    bench: Bench, hook: str, wrong: Callable[..., object]
+) -> None:
+    bench.plugins = [made("strict", hook, wrong, "abort")]
+
+    with pytest.raises(RequestRefused, match=rf"'strict' failed in {hook}"):
+        await bench.run()
+    assert [type(each.error) for each in bench.failures] == [HookTypeError]
+
+
+@each_wrong
+async def test_a_value_stands_in_for_what_is_wrong_within(
+    bench: Bench, hook: str, wrong: Callable[..., object]
+) -> None:
+    bench.plugins = [made("broken", hook, wrong, fallback(answer("stood in")))]
+
+    assert await bench.run() == ToolResult(call_id="c1", name="read", content="stood in")
+    assert len(bench.failures) == 1
+
+
+@each_wrong
+async def test_another_plugin_stands_in_for_what_is_wrong_within(
+    bench: Bench, hook: str, wrong: Callable[..., object]
+) -> None:
+    asked: list[object] = []
+    bench.plugins = [
+        made("broken", hook, wrong, fallback("good")),
+        made("good", hook, lambda *arguments: asked.append(arguments[0])),
+    ]
+
+    assert (await bench.run()).content == "the text of docs/a"
+    assert asked == [reading("docs/a")] * 2
+
+
+@pytest.mark.parametrize(
+    ("hook", "outcome"), [("before_tool_call", "denied"), ("after_tool_call", "ok")]
+)
+async def test_a_value_that_is_wrong_within_does_not_stand_in(
+    bench: Bench, hook: str, outcome: str
+) -> None:
+    bench.plugins = [made("broken", hook, fail, fallback(no_text()))]
+
+    assert (await bench.run()).outcome == outcome
+    assert [type(each.error) for each in bench.failures] == [ValueError, HookTypeError]
+
+
+@each_wrong
+async def test_a_hook_that_keeps_being_wrong_within_is_left_alone(
+    bench: Bench, hook: str, wrong: Callable[..., object]
+) -> None:
+    asked: list[object] = []
+
+    def counted(*arguments: object) -> object:
+        asked.append(arguments)
+        return wrong(*arguments)
+
+    bench.plugins = [made("broken", hook, counted, "skip")]
+    gate = bench.gate()
+    for _ in range(50):
+        request = ToolRequest(call=reading("docs/a"), context=bench.context)
+        decided = await gate.decide(request)
+        assert isinstance(decided, ToolRequest)
+        await gate.run(decided)
+
+    assert len(asked) < 50
