@@ -17,9 +17,11 @@ TREE := $(wildcard agentrail profiles routes plugins tests app.py hatch_build.py
 	$(shell find docs examples -name '*.py' 2>/dev/null)
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# The tests start hundreds of processes, each of which would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check fix docs lock bench clean
+.PHONY: help serve test check mypy pyright structure fix docs lock bench clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,8 +47,16 @@ test: .venv/stamp ## Run the tests with coverage, then again on Python 3.13 wher
 check: .venv/stamp ## Format, lint, types, architecture, docstrings, sizes
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	@# pyright takes longer than the others together.
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target pyright mypy structure
+
+mypy: .venv/stamp
 	$(BIN)/mypy $(TREE)
+
+pyright: .venv/stamp
 	$(BIN)/pyright
+
+structure: .venv/stamp
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -q tests/architecture
 

@@ -51,9 +51,23 @@ async def running() -> AsyncGenerator[LocalModel]:
 
 
 class TestContract(ModelProviderContract):
-    @pytest.fixture
-    def provider(self, running: LocalModel) -> ModelProvider:
-        return running
+    """All on one child, which takes longer to start than to answer."""
+
+    @pytest.fixture(scope="class", params=["asyncio", "trio"])
+    @classmethod
+    def anyio_backend(cls, request: pytest.FixtureRequest) -> str:
+        backend: str = request.param
+        return backend
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    async def provider(cls, anyio_backend: str) -> AsyncGenerator[ModelProvider]:
+        provider = LocalModel()
+        await provider.start()
+        try:
+            yield provider
+        finally:
+            await provider.stop()
 
     @pytest.fixture
     def model(self) -> str:
