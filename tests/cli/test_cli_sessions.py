@@ -108,7 +108,8 @@ def test_a_session_is_shown_message_by_message(office: Path) -> None:
 
 
 def test_what_the_model_was_given_is_told_with_its_reasons(office: Path) -> None:
-    say(office, "one", "two", "look", "three")
+    say(office, "one", "two", "look")  # a host that stops waits for the summary
+    say(office, "three")
 
     done = agentrail(office, "sessions", "show", "s", "--context")
 
