@@ -2,15 +2,17 @@
 
 import signal
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import anyio
+from anyio.abc import TaskStatus
 from rich.console import Console
 
 from agentrail.cli._console import asked_text, print_aside, print_error
-from agentrail.cli._input import Input
+from agentrail.cli._input import Input, at_terminal
 from agentrail.cli._load import load_app
 from agentrail.errors import AgentrailError
 from agentrail.events import MessageDelta, Notice, ToolEnd, ToolStart, TurnEnd, TurnError
@@ -27,7 +29,7 @@ _ME: Final = Principal()
 def chat(
     spec: str, message: str | None, session: str | None, agent: str | None, data_dir: Path | None
 ) -> bool:
-    """Say one message, or talk until the input ends; tell whether all of it was answered.
+    """Say one message, or talk until the input ends; tell whether the last one was answered.
 
     SIGINT and SIGTERM cancel the turn under way and stop the host; a second one does not wait.
 
@@ -36,24 +38,40 @@ def chat(
         KeyboardInterrupt: it was ended by SIGINT.
         SystemExit: it was ended by SIGTERM; the status is the shell's for that.
     """
-    terminated = False
+    return anyio.run(
+        _until_signal, partial(_talk, load_app(spec, data_dir), message, session, agent)
+    )
 
-    def terminate(_number: int, frame: FrameType | None) -> None:
-        nonlocal terminated
-        terminated = True
-        # The event loop's own, while it runs: it cancels what the loop does.
-        interrupt = signal.getsignal(signal.SIGINT)
-        end = interrupt if callable(interrupt) else signal.default_int_handler
-        end(signal.SIGINT, frame)
 
-    app = load_app(spec, data_dir)
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        return anyio.run(_talk, app, message, session, agent)
-    except KeyboardInterrupt:
-        if terminated:
-            sys.exit(128 + signal.SIGTERM)
-        raise
+async def _until_signal(talk: Callable[[], Awaitable[bool]]) -> bool:
+    """Return what ``talk`` returns; a signal ends it."""
+    numbers = [] if sys.platform == "win32" else [signal.SIGINT, signal.SIGTERM]
+    # What was started to be deaf to one, as a shell does in the background, stays so.
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    sent, answered = list[signal.Signals](), False
+    failure: AgentrailError | None = None
+
+    async def listen(*, task_status: TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(*heard) as signals:
+            task_status.started()
+            sent.append(await anext(signals))
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        if heard:
+            await group.start(listen)
+        try:
+            answered = await talk()
+        except AgentrailError as error:
+            failure = error
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    if sent and sent[0] is signal.SIGINT:
+        raise KeyboardInterrupt
+    if sent:
+        sys.exit(128 + sent[0])
+    return answered
 
 
 async def _talk(app: AgentApp, message: str | None, session: str | None, agent: str | None) -> bool:
@@ -65,7 +83,7 @@ async def _talk(app: AgentApp, message: str | None, session: str | None, agent: 
             print_aside(err, f"session {session}")
         if message is not None:
             return await _say(host, ChatRequest(message, session, agent), typed, out, err)
-        if sys.stdin.isatty():
+        if at_terminal():
             print_aside(err, "/quit or Ctrl-D ends")
         answered = True
         while (line := await typed.ask("> ", sys.stdout)) is not None:
@@ -126,7 +144,7 @@ async def _show(
 
 async def _decide(host: AgentHost, turn: TurnStatus, typed: Input) -> bool:
     """Ask about each call that a turn waits for; tell whether somebody was there to decide."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (at_terminal() and sys.stderr.isatty()):
         return False
     for asked in turn.approvals:
         # What was typed before the question was seen is no answer to it.

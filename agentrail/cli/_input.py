@@ -24,7 +24,9 @@ class Input:
 
     async def ask(self, question: str, shown: TextIO) -> str | None:
         """Return the next line without its end; None at the end.  Only a person is asked for it."""
-        if sys.stdin.isatty():
+        if sys.stdin is None:  # it was closed before the program began
+            return None
+        if at_terminal():
             shown.write(question)
             shown.flush()
         pieces = [self._rest]
@@ -40,6 +42,11 @@ class Input:
         self._rest = b""
         if sys.platform != "win32":
             termios.tcflush(sys.stdin, termios.TCIFLUSH)
+
+
+def at_terminal() -> bool:
+    """Tell whether a person types."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 async def _read() -> bytes:

@@ -57,6 +57,7 @@ async def begin(
                 if follow is None:
                     continue
                 return follow
+            live.resumes = isinstance(request, Resume)
             try:
                 begun = await _begin(core, live, request, caller, reader)
                 core.check_grace()  # from here on it is told when the host stops
@@ -87,8 +88,8 @@ async def _begin(
     if request.idempotency_key:
         fingerprint = _fingerprint(request, principal_of(request, caller))
         record = await core.store.turn(live.turn_id)
-        if record is not None:
-            return await _begun_before(core, record, fingerprint)
+        if record is not None and await _is_same(core, record, fingerprint):
+            return follow_turn(core, await settle(core, record))
     admitted = await admit(core, request, caller, live.turn_id, fingerprint)
     return Turn(core, admitted, live, reader)
 
@@ -100,11 +101,7 @@ async def join(core: Core, turn: Turn) -> Follow:
         KeyReused: it was asked for something else there.
     """
     record = await find_turn(core, turn.context.turn_id, None)
-    return await _begun_before(core, record, turn.admitted.fingerprint)
-
-
-async def _begun_before(core: Core, record: TurnRecord, fingerprint: str) -> Follow:
-    await _check_same(core, record, fingerprint)
+    await _is_same(core, record, turn.admitted.fingerprint)
     return follow_turn(core, await settle(core, record))
 
 
@@ -118,13 +115,14 @@ async def _join(
         if isinstance(request, Resume):
             found = await find_turn(core, turn_id, caller.principal)
             # Whoever could not go on with the turn left it as it was, for the next one to try.
-            if live.resumed or found.status == "running":
+            if live.resumed or (found.status == "running" and not live.resumes):
                 return follow_turn(core, found, live.after)
-        elif (record := await core.store.turn(turn_id)) is not None:
-            await _check_same(core, record, _fingerprint(request, principal_of(request, caller)))
+        elif (record := await core.store.turn(turn_id)) is not None and await _is_same(
+            core, record, _fingerprint(request, principal_of(request, caller))
+        ):
             return follow_turn(core, record)
         await news.wait()
-        if not live.resumed:
+        if not (live.resumed and isinstance(request, Resume)):
             live = core.turns.get(turn_id)
     return None
 
@@ -173,16 +171,17 @@ def follow_turn(core: Core, record: TurnRecord, after: int = 0) -> Follow:
     return Follow(core.turns, reading, runs_elsewhere, core.check)
 
 
-async def _check_same(core: Core, record: TurnRecord, fingerprint: str) -> None:
-    """Return when the key came with the same request before.
+async def _is_same(core: Core, record: TurnRecord, fingerprint: str) -> bool:
+    """Tell whether the key came with the same request before; not when that is deleted by now.
 
     Raises:
         KeyReused: it came with another one.
     """
     first = await core.store.read(record.session_id, after=record.first - 1, limit=1)
     asked = first[0].fingerprint if first and isinstance(first[0], TurnStart) else ""
-    if asked != fingerprint:
+    if first and asked != fingerprint:
         raise KeyReused("the idempotency key came with another request before: use a new one")
+    return bool(first)
 
 
 def _keyed_id(request: ChatRequest, principal: Principal) -> str:

@@ -6,13 +6,7 @@ from typing import Final
 import anyio
 
 from agentrail.agent import Journal
-from agentrail.errors import (
-    AgentrailError,
-    LeaseLost,
-    SessionBusy,
-    SessionError,
-    SessionNotFound,
-)
+from agentrail.errors import AgentrailError, LeaseLost, SessionError
 from agentrail.events import Event, TurnEnd
 from agentrail.host._core import Core
 from agentrail.host._problems import turn_error
@@ -31,16 +25,16 @@ async def break_off(journal: Journal, failure: AgentrailError | None) -> bool:
     Events that cannot be written are left out of both.  Tells whether the turn is closed.
     """
     if journal.is_blank:
-        return True
+        return not journal.is_taken or failure is not None
     for _ in range(2):
         try:
             journal.mend(stop_reason="error" if failure else "cancelled")
-            journal.add(_end(journal, failure))
+            journal.end(_end(journal, failure))
             return await _write(journal)
         except Exception:  # noqa: BLE001 - boundary: plugin - what it gave to the run
             _log.exception("turn %s has events that cannot be written", journal.turn_id)
             journal.forget()
-    return True
+    return False
 
 
 async def close_later(core: Core, services: RunServices) -> None:
@@ -49,20 +43,19 @@ async def close_later(core: Core, services: RunServices) -> None:
     Until it is closed, its session is busy for other processes.
     """
     seconds, longest = RETRY_SECONDS
-    closed = False
-    while core.running and not closed:
+    store, left = core.store, True
+    while core.running and left:
         await anyio.sleep(seconds)
         seconds = min(seconds * 2, longest)
         try:
-            # Whoever takes a session closes what was left unfinished there.
-            lease = await core.store.acquire(
-                services.session_id, services.owner, wait=0, create=False
-            )
-            core.store.release(lease)
-            closed = True
-        except (SessionBusy, SessionNotFound):  # somebody has taken it, or it is deleted
-            closed = True
-        except AgentrailError as error:
+            record = await store.turn(services.turn_id)
+            left = record is not None and record.status == "running" and not record.elsewhere
+            if record is not None and left:
+                # Whoever takes a session closes what was left unfinished there.
+                store.release(
+                    await store.acquire(record.session_id, record.owner, wait=0, create=False)
+                )
+        except Exception as error:  # noqa: BLE001 - boundary: plugin - the store may be anybody's
             _log.debug("turn %s could not be closed yet: %s", services.turn_id, error)
 
 

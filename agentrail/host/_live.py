@@ -36,6 +36,8 @@ class LiveTurn:
     """None while the request is being admitted."""
     after: int = 0
     """The number of the last event that the turn had before this run."""
+    resumes: bool = False
+    """Whether the run is to let a turn that was suspended go on."""
     resumed: bool = False
     """Whether a turn that was suspended goes on, by its log."""
     _news: anyio.Event | None = field(default=None, init=False)

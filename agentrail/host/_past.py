@@ -6,7 +6,7 @@ from typing import Final
 from attrs import define, frozen
 
 from agentrail.agent import Decision
-from agentrail.errors import SessionBusy, error_of
+from agentrail.errors import AgentrailError, CompositionError, SessionBusy, TurnNotFound
 from agentrail.events import (
     TERMINAL,
     ApprovalDecided,
@@ -98,7 +98,7 @@ class Past:
         bounds = [event for event in self.events if isinstance(event, (*TERMINAL, TurnStart))]
         end = bounds[-1]
         if isinstance(end, TurnError):
-            raise error_of(end.code, end.detail)
+            raise _error_of(end.code, end.detail)
         if not isinstance(end, TurnEnd):
             raise SessionBusy(f"turn {self.record.turn_id!r} has not ended", retry_after=1.0)
         return response_of(end, self.record, self.waiting)
@@ -170,9 +170,26 @@ async def artifact_of(store: SessionStore, session_id: str, artifact_id: str) ->
 
 
 async def past_of(store: SessionStore, record: TurnRecord) -> Past:
-    """Return all that is in the log of a turn, but for its artifacts, which may be large."""
+    """Return all that is in the log of a turn, but for its artifacts, which may be large.
+
+    Raises:
+        TurnNotFound: it was deleted meanwhile.
+    """
     reading = Reading(store, record, record.first - 1)
     events: list[Event] = []
     while more := await reading.more():
         events += [event for event in more if not isinstance(event, ArtifactKept)]
+    if not events:
+        raise TurnNotFound(f"there is no turn {record.turn_id!r}")
     return Past(record, events)
+
+
+def _error_of(code: str, detail: str) -> AgentrailError:
+    """Return the error with that code, or an ``AgentrailError`` when there is none."""
+    kinds = [AgentrailError]
+    for kind in kinds:  # grows while it is gone through
+        if kind.code == code:
+            return kind(detail)
+        if kind is not CompositionError:  # which is made of faults
+            kinds += kind.__subclasses__()
+    return AgentrailError(detail)

@@ -12,15 +12,18 @@ from agentrail.storage import Presence
 
 _TURN: Final = """
     select t.id, s.id, s.tenant, s.user, s.agent, t.status, t.input_tokens, t.output_tokens,
-        t.cache_read_tokens, t.cache_write_tokens, t.cost, t.started, t.ended, t.first, t.holder
+        t.cache_read_tokens, t.cache_write_tokens, t.cost, t.started, t.ended, t.first, t.holder,
+        s.key
     from turn t join session s on s.key = t.session
 """
 
 
-def turn(connection: sqlite3.Connection, turn_id: str, users: Presence) -> TurnRecord | None:
-    """Return a turn's record."""
+def turn(
+    connection: sqlite3.Connection, turn_id: str, users: Presence
+) -> tuple[int, TurnRecord] | None:
+    """Return the key of a turn's session, and its record."""
     row = connection.execute(f"{_TURN} where t.id = ?", (turn_id,)).fetchone()
-    return None if row is None else _record(row, users)
+    return None if row is None else (row[15], _record(row, users))
 
 
 def runs_elsewhere(connection: sqlite3.Connection, session_id: str, users: Presence) -> bool:
@@ -127,7 +130,7 @@ def _close_turn(
 
 def _record(
     row: tuple[
-        str, str, str, str, str, str, int, int, int, int, float, float, float | None, int, str
+        str, str, str, str, str, str, int, int, int, int, float, float, float | None, int, str, int
     ],
     users: Presence,
 ) -> TurnRecord:

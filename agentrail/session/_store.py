@@ -8,7 +8,7 @@ whose epoch is over cannot append.  Turns and messages are read from the same lo
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from agentrail.events import Event, Recorded
 from agentrail.messages import Message, Usage
@@ -48,6 +48,8 @@ class Lease:
     """What was said before that, in short."""
     opening: tuple[Event, ...] = ()
     """The numbered events that were appended when the lease was taken."""
+    written: Sequence[Event] = field(default=(), eq=False)
+    """What ``append`` was given and has written last: known though the call was cancelled then."""
 
 
 @frozen(slots=True)

@@ -98,9 +98,7 @@ class MemorySessionStore:
         try:
             if not create and session_id not in self._sessions:
                 raise not_found(session_id)
-            for event in events:
-                if isinstance(event, TurnStart) and event.turn_id in self._turns:
-                    raise turn_exists(event.turn_id)
+            self._check_new(events)
             held = self._held[session_id] = self._open(session_id, owner, events, window)
             return held[1]
         finally:
@@ -195,6 +193,16 @@ class MemorySessionStore:
     async def announced(self, turn_id: str) -> None:
         """See ``SessionStore``."""
         self._unannounced.pop(turn_id, None)
+
+    def _check_new(self, events: Sequence[Event]) -> None:
+        told = set[str]()
+        for event in events:
+            if isinstance(event, TurnStart) and (
+                event.turn_id in self._turns or event.turn_id in told
+            ):
+                raise turn_exists(event.turn_id)
+            if isinstance(event, (TurnStart, *TERMINAL)):
+                told.add(event.turn_id)
 
     def _open(
         self, session_id: str, owner: Owner, events: Sequence[Event], window: int

@@ -1,6 +1,6 @@
 """Sessions in a SQLite file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
@@ -72,7 +72,13 @@ class SQLiteSessionStore:
             StorageError: it is no database, was written by a newer version, or cannot be opened.
         """
         await self._database.start()
-        await to_thread.run_sync(self._enter)
+        entered = False
+        try:
+            await to_thread.run_sync(self._enter)
+            entered = True
+        finally:
+            if not entered:
+                await self.stop()
 
     async def stop(self) -> None:
         """Write what is still to be written, and close."""
@@ -80,8 +86,10 @@ class SQLiteSessionStore:
             if self._announced:
                 await self._write(_nothing)
         finally:
-            await self._database.stop()
-            self._users.leave()
+            try:
+                await self._database.stop()
+            finally:
+                self._users.leave()
 
     async def find(self, session_id: str) -> Owner | None:
         """See ``SessionStore``; without I/O for a session that was used lately."""
@@ -123,24 +131,21 @@ class SQLiteSessionStore:
             raise lease_lost(lease)
         if not events:
             return ()
-        key, events, now, found = held[0], tuple(events), self._now(), list[sql.Written]()
-
-        def job(connection: Connection) -> None:
-            found.append(sql.append(connection, key, lease, events, now, self._users.name))
-
-        done = False
+        key = held[0]
+        job = partial(
+            sql.append,
+            key=key,
+            lease=lease,
+            events=tuple(events),
+            now=self._now(),
+            holder=self._users.name,
+        )
         try:
-            await self._write(job)
-            done = True
-        except anyio.get_cancelled_exc_class():
-            done = bool(found)  # it is raised after the commit, or nothing was done
-            raise
+            written: sql.Written = await self._write(job, partial(self._wrote, key, lease, events))
         finally:
-            if done:
-                self._wrote(key, lease, found[0])
-            else:
+            if lease.written is not events:
                 self._tails.drop(key)
-        return found[0].events
+        return written.events
 
     def release(self, lease: Lease) -> None:
         """See ``SessionStore``."""
@@ -178,9 +183,18 @@ class SQLiteSessionStore:
 
     async def turn(self, turn_id: str) -> TurnRecord | None:
         """See ``SessionStore``."""
-        return await self._database.read(
+        found = await self._database.read(
             partial(sql_turns.turn, turn_id=turn_id, users=self._users)
         )
+        if found is None:
+            return None
+        key, record = found
+        # Its session may have been deleted elsewhere and made again since it was looked up here.
+        # Of another owner's nothing is shown to whoever was told of the former one.
+        known = self._known.get(record.session_id)
+        if known is None or known[1] == record.owner:
+            self._remember(record.session_id, (key, record.owner))
+        return record
 
     async def delete(self, session_id: str) -> None:
         """See ``SessionStore``."""
@@ -196,9 +210,9 @@ class SQLiteSessionStore:
         """See ``SessionStore``; without I/O."""
         self._announced.append(turn_id)
 
-    def _wrote(self, key: int, lease: Lease, written: sql.Written) -> None:
+    def _wrote(self, key: int, lease: Lease, events: Sequence[Event], written: sql.Written) -> None:
         """Note what the log has by now."""
-        head = written.events[-1].id
+        lease.written, head = events, written.events[-1].id
         self._tails.extend(key, written.events[0].id, written.seen, head)
         lease.head = max(lease.head, head)
 
@@ -263,14 +277,16 @@ class SQLiteSessionStore:
             message = f"no lock can be made beside the session database: {error}"
             raise StorageError(message) from error
 
-    async def _write(self, job: Job[T]) -> T:
+    async def _write(self, job: Job[T], committed: Callable[[T], object] | None = None) -> T:
         """Return what ``job`` returns, with the announcements that wait written before it."""
         announced, self._announced = self._announced, []
         if not announced:
-            return await self._database.write(job)
+            return await self._database.write(job, committed)
         written = False
         try:
-            result = await self._database.write(partial(_after_announced, announced, job))
+            result = await self._database.write(
+                partial(_after_announced, announced, job), committed
+            )
             written = True
         finally:
             if not written:

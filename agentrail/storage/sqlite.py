@@ -107,17 +107,25 @@ class Database:
         """Finish the writes that were asked for, and close; reads that run end undisturbed."""
         if self._open:
             self._open = False
-            with anyio.CancelScope(shield=True):
-                await self._submit(_nothing)
-                await anyio.to_thread.run_sync(self._close)
+            closing = Lock()
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self._submit(_Ticket(_nothing))
+                    await anyio.to_thread.run_sync(self._close, closing, limiter=self._thread)
+            finally:
+                while self._writing:  # asyncio's own cancellation breaks through the shield
+                    with suppress(anyio.get_cancelled_exc_class()), anyio.CancelScope(shield=True):
+                        await anyio.sleep(0.001)
+                self._close(closing)  # not awaited, for the same reason; it may be done
 
-    async def write(self, job: Job[T]) -> T:
+    async def write(self, job: Job[T], committed: Callable[[T], object] | None = None) -> T:
         """Return what ``job`` returns, once it is committed.
 
         Jobs that wait at the same time share one transaction; one that raises leaves nothing of
         its own behind and does not disturb the others.  Cancelled before its job was begun, the
         call takes it back; a job that was begun is finished and its result returned.  Only
-        cancellation that does not come again, as asyncio's own, is raised then: after a commit.
+        cancellation that does not come again, as asyncio's own, is raised then: ``committed`` is
+        told the result of a commit all the same.
 
         Raises:
             StorageError: the file could not be written; nothing of the job was.
@@ -125,7 +133,12 @@ class Database:
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
         results: list[T] = []
-        await self._submit(lambda connection: results.append(job(connection)))
+        ticket = _Ticket(lambda connection: results.append(job(connection)))
+        try:
+            await self._submit(ticket)
+        finally:
+            if committed is not None and ticket.done and ticket.error is None:
+                committed(results[0])
         return results[0]
 
     async def read(self, job: Job[T]) -> T:
@@ -137,18 +150,23 @@ class Database:
         self._check_open()
         return await anyio.to_thread.run_sync(self._read, job, limiter=self._readers)
 
-    async def _submit(self, job: Job[object]) -> None:
-        ticket = _Ticket(job)
+    async def empty_log(self) -> bool:
+        """Write the log into the file and empty it; what was deleted is in neither then.
+
+        Returns False when another process read the file for longer than ``BUSY_SECONDS``.
+
+        Raises:
+            StorageError: the file could not be written.
+        """
+        self._check_open()
+        return await anyio.to_thread.run_sync(self._empty_log, limiter=self._thread)
+
+    async def _submit(self, ticket: _Ticket) -> None:
         self._queue.append(ticket)
-        try:
-            if self._writing:
-                await self._wait(ticket)
-            if not ticket.taken:
-                await self._lead(ticket)
-        except anyio.get_cancelled_exc_class():
-            if ticket.over:
-                ticket.check()
-            raise
+        if self._writing:
+            await self._wait(ticket)
+        if not ticket.taken:
+            await self._lead(ticket)
         ticket.check()
 
     async def _wait(self, ticket: _Ticket) -> None:
@@ -242,6 +260,13 @@ class Database:
         except sqlite3.Error as error:
             raise self._explained(error) from error
 
+    def _empty_log(self) -> bool:
+        try:
+            row = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        return bool(row[0] == 0)
+
     def _borrow(self) -> sqlite3.Connection:
         try:
             return self._idle.pop()
@@ -286,10 +311,11 @@ class Database:
             if version < known:
                 writer.execute(f"PRAGMA user_version = {known}")
 
-    def _close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
-        self._writer.close()  # as the last connection it also empties the log into the file
+    def _close(self, closing: Lock) -> None:
+        with closing:
+            while self._idle:
+                self._idle.pop().close()
+            self._writer.close()  # as the last connection it also empties the log into the file
 
     def _explained(self, error: Exception) -> Exception:
         if not isinstance(error, sqlite3.Error):

@@ -105,11 +105,18 @@ class StoreTurnsContract(StoreContract):
         """Whoever begins it again, in whichever session, is told so and changes nothing."""
         await keep(store, "s", TurnStart(turn_id="t"), end)
         before = await store.turn("t"), list(await store.read("s"))
+        start = TurnStart(turn_id="u")
 
-        with pytest.raises(TurnExists):
-            await store.acquire(session_id, OWNER, events=[said("hi", "t"), TurnStart(turn_id="t")])
+        for events in (
+            [said("hi", "t"), TurnStart(turn_id="t")],
+            [start, said("hi", "u"), start],
+            [TurnEnd(turn_id="u"), start],
+        ):
+            with pytest.raises(TurnExists):
+                await store.acquire(session_id, OWNER, events=events)
 
         assert (await store.turn("t"), list(await store.read("s"))) == before
+        assert await store.turn("u") is None
         assert await store.find("other") is None
         store.release(await store.acquire("s", OWNER, wait=0))
 

@@ -40,6 +40,8 @@ class FunctionTool(Generic[P, R]):
         concurrent: bool = False,
     ) -> None:
         signature = read_signature(function)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigError(f"{signature.where} is a generator, but a tool returns one result")
         functools.update_wrapper(self, function)
         self.timeout = timeout
         self.concurrent = concurrent
@@ -79,17 +81,7 @@ class FunctionTool(Generic[P, R]):
         }
         for name in self._contexts:
             given[name] = context
-        result: object
-        if self._is_async:
-            result = self._function(**given)
-        else:
-            # In a tuple, because trio lets no coroutine out of a thread.
-            (result,) = await anyio.to_thread.run_sync(
-                lambda: (self._function(**given),), abandon_on_cancel=True
-            )
-        if isinstance(result, Awaitable):
-            return await cast("Awaitable[object]", result)
-        return result
+        return await call_function(self._function, given, is_async=self._is_async)
 
     def _faults(self, arguments: Mapping[str, object]) -> str:
         """Return all faults in msgspec's words, which by itself stops at the first one."""
@@ -109,6 +101,23 @@ class FunctionTool(Generic[P, R]):
         takes = ", ".join(known) or "no arguments"
         listed = "".join(f"\n- {fault}" for fault in faults)
         return f"invalid arguments for {self.spec.name}, which takes {takes}:{listed}"
+
+
+async def call_function(
+    function: Callable[..., object], arguments: Mapping[str, object], *, is_async: bool
+) -> object:
+    """Return what a function returns, awaited if need be; a sync one runs in a worker thread."""
+    result: object
+    if is_async:
+        result = function(**arguments)
+    else:
+        # In a tuple, because trio lets no coroutine out of a thread.
+        (result,) = await anyio.to_thread.run_sync(
+            lambda: (function(**arguments),), abandon_on_cancel=True
+        )
+    if isinstance(result, Awaitable):
+        return await cast("Awaitable[object]", result)
+    return result
 
 
 @overload

@@ -95,6 +95,8 @@ class Gate:
             if isinstance(answer, ToolResult):
                 return answer
             if isinstance(answer, ToolCall):
+                if answer != call:
+                    self.funnel.changed(hook)
                 call = _copy(answer)
             elif answer is FAILED and hook.policy != "skip":
                 return _failed(hook, call)

@@ -14,8 +14,9 @@ from unicodedata import normalize
 _PORTS: Final = {"http": "80", "ws": "80", "https": "443", "wss": "443", "ftp": "21"}
 
 _UNSEEN: Final = re.compile(
-    "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u1806\u180b-\u180f\u200b-\u200d\u2060-\u206f\u3164"
-    "\ufe00-\ufe0f\ufeff\uffa0\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0100-\U000e01ef]"
+    "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u1806\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0100-\U000e01ef]"
 )
 """What readers leave out of a name."""
 
@@ -39,6 +40,17 @@ def folded(host: str) -> str:
     return _UNSEEN.sub("", name + rest).replace("\u3002", ".")
 
 
+def counted(authority: str) -> str:
+    """Return a host with its port as the number that clients connect to.
+
+    Python's takes what ``int`` reads, and of a number that is too large its last 16 bits count.
+    """
+    host, colon, port = authority.rpartition(":")
+    with suppress(ValueError):
+        return f"{host}:{int(port) % 65536}" if colon else authority
+    return authority
+
+
 def origin(scheme: str, authority: str) -> str:
     """Return a URL's beginning, of a folded authority without a user; it may be a pattern."""
     scheme = scheme.lower()
@@ -48,11 +60,14 @@ def origin(scheme: str, authority: str) -> str:
         host, port = authority, ""
     port = port.lstrip("0")
     suffix = f":{port}" if port and port != _PORTS.get(scheme) else ""
-    return f"{scheme}://{_named(host)}{suffix}"
+    name = _named(host)
+    if scheme == "file" and name == "localhost":
+        name = ""
+    return f"{scheme}://{name}{suffix}"
 
 
 def _named(host: str) -> str:
-    inner = host
+    host = inner = host.strip()
     if host.startswith("[") and host.endswith("]"):
         inner = host[1:-1]
         with suppress(ValueError):

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from agentrail.tool._hosts import folded, origin
+from agentrail.tool._hosts import counted, folded, origin
 
 WILD: Final = re.compile(r"(\*\*|\*|\?)")
 
@@ -35,13 +35,21 @@ _END: Final = re.compile(r"[/\\?#\x00]")
 
 _URL_GLOB: Final = re.compile(r"([a-z0-9+.*?-]+)://([^/#]*)([^?#]*)(.*)", re.DOTALL | re.IGNORECASE)
 
-_BLANK: Final = "".join(map(chr, range(33)))
-"""What readers of URLs take off both ends."""
+_FILE: Final = re.compile(r"\A(file):/?(?!/)", re.IGNORECASE)
+"""The beginning of a file's URL with no slash or one, which means the same as three."""
+
+_FILE_GLOB: Final = re.compile(_FILE.pattern + "(?![*?])", re.IGNORECASE)
+
+_WRAP: Final = re.compile(r"\AURL:(?!//)")
+"""What Python's own reader takes off a URL, and ``<>`` around it: of RFC 1738."""
+
+_BLANK: Final = "".join(sign for sign in map(chr, range(0x3001)) if sign <= " " or sign.isspace())
+"""What readers of URLs take off both ends, some the first 33 characters and some all blanks."""
 
 _BREAKS: Final = {ord(each): None for each in "\t\r\n"}
 """What they leave out anywhere."""
 
-_ODD: Final = re.compile(r"[/\\%:\x00-\x20]")
+_ODD: Final = re.compile(r"[/\\%:\s\x00-\x20]")
 """A text without any of these has but one reading."""
 
 _NESTED: Final = re.compile("%(?:25)+(?=[0-9A-Fa-f]{2})")
@@ -117,15 +125,14 @@ _TAILS: Final = _table(bytes(range(0x80, 0xC0)))
 
 def _fits_text(glob: str, text: str, *, strict: bool) -> bool:
     readings = _readings(text)
-    globs = (glob, glob, *[_canonical_glob(glob)] * 2)
+    globs = (glob, glob, *[_canonical_glob(glob)] * 3)
     pairs = dict.fromkeys(zip(globs, readings, strict=False))
     if strict:
         return not _leads_out(glob, readings) and all(matches(*pair) for pair in pairs)
     if any(matches(*pair) for pair in pairs):
         return True
-    # What follows "#" in a URL never reaches its server.
-    sent, hash_, _ = text.partition("#")
-    return bool(hash_ and _URL.match(sent.strip(_BLANK))) and _fits_text(glob, sent, strict=False)
+    sent = _sent(text)
+    return sent != text and _fits_text(glob, sent, strict=False)
 
 
 def _fits_json(glob: str, text: str, *, strict: bool) -> bool:
@@ -178,7 +185,8 @@ def _encoded(string: str) -> str:
 def _readings(text: str) -> tuple[str, ...]:
     if not _ODD.search(text):
         return (text,)
-    return (text, *(reading(text) for reading in (_READINGS if "\\" in text else _READINGS[:-1])))
+    readings = _READINGS if ":" in text or "\\" in text else _READINGS[:2]
+    return (text, *(reading(text) for reading in readings))
 
 
 def _resolved(text: str) -> str:
@@ -199,16 +207,15 @@ def _resolved(text: str) -> str:
     return root + "/".join(kept) + ("/" if text.endswith("/") else "")
 
 
-def _canonical(text: str) -> str:
+def _canonical(text: str, port: Callable[[str], str] = str) -> str:
     r"""Return a text without escapes, ``\`` as a slash, and of a URL its usual spelling."""
-    text = text.strip(_BLANK)
-    found = _URL.fullmatch(text.translate(_BREAKS))
+    found = _url(text)
     if not found:
-        return _resolved(_unescaped(text))
+        return _resolved(_unescaped(text.strip(_BLANK)))
     web, other, authority, path, rest = found.groups()
     host = _END.split(_host(authority.rpartition("@")[2]), maxsplit=1)[0].rpartition("@")[2]
     return (
-        origin(web or other, _HOST.sub(r"\1", host, count=1))
+        origin(web or other, _HOST.sub(r"\1", port(host), count=1))
         + _resolved("/" + _unescaped(path))
         + rest
     )
@@ -219,7 +226,37 @@ def _slashed(text: str) -> str:
     return _canonical(text.replace("\\", "/"))
 
 
-_READINGS: Final = (_resolved, _canonical, _slashed)
+def _counted(text: str) -> str:
+    """Return the canonical form for those that connect to a port in any spelling."""
+    return _canonical(text, counted)
+
+
+_READINGS: Final = (_resolved, _canonical, _slashed, _counted)
+
+
+def _url(text: str) -> re.Match[str] | None:
+    return _URL.fullmatch(_FILE.sub(r"\1:///", _unwrapped(text).translate(_BREAKS)))
+
+
+def _unwrapped(text: str) -> str:
+    text = text.strip(_BLANK)
+    if text.startswith("<") and text.endswith(">"):
+        text = text[1:-1].strip(_BLANK)
+    return _WRAP.sub("", text).strip(_BLANK)
+
+
+def _sent(text: str) -> str:
+    """Return of a URL what counts where it leads: nothing from ``#`` on, and no host of a file.
+
+    Many names are this machine's, and there the host is overlooked.
+    """
+    found = _url(text)
+    if not found:
+        return text
+    _, scheme, _, path, rest = found.groups()
+    if scheme and scheme.lower() == "file":
+        return f"file://{path}{rest.partition('#')[0]}"
+    return _unwrapped(text).partition("#")[0]
 
 
 def _host(text: str) -> str:
@@ -233,7 +270,7 @@ def _unescaped(text: str) -> str:
 @lru_cache(maxsize=1024)
 def _canonical_glob(glob: str) -> str:
     """Return the pattern for canonical forms."""
-    glob = glob.strip(_BLANK)
+    glob = _FILE_GLOB.sub(r"\1:///", glob.strip(_BLANK))
     found = _URL_GLOB.fullmatch(glob)
     if not found:
         return _spelled(glob, _unescaped)

@@ -18,33 +18,33 @@ Field = tuple[str, object] | tuple[str, object, object]
 
 @frozen(slots=True)
 class Signature:
-    """A function, as a tool needs to know it."""
+    """A function, as a tool or a command needs to know it."""
 
     where: str
     """The function's full name, for messages."""
     description: str
+    parameters: tuple[tuple[inspect.Parameter, object], ...]
+    """Those that the caller fills in, each with its type."""
     arguments: type[Struct]
-    """Has a field for each parameter that the model fills in."""
+    """Has a field for each of them."""
     schema: dict[str, object]
     """The same as a JSON Schema."""
     contexts: tuple[str, ...]
     """The parameters that are given the request's context."""
 
 
-def read_signature(function: Callable[..., object]) -> Signature:
-    """Return what the function says about itself.
+def read_signature(function: Callable[..., object], kind: str = "tool") -> Signature:
+    """Return what the function says about itself; ``kind`` is what is made of it, for messages.
 
     Raises:
-        ConfigError: it says too little, or something that a tool cannot be.
+        ConfigError: it says too little, or something that its callers cannot be told.
     """
     if not inspect.isroutine(function):
-        raise ConfigError(f"@tool makes a tool of a function, and {function!r} is none")
-    where = f"tool {function.__module__}.{function.__qualname__}"
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise ConfigError(f"{where} is a generator, but a tool returns one result")
+        raise ConfigError(f"@{kind} makes a {kind} of a function, and {function!r} is none")
+    where = f"{kind} {function.__module__}.{function.__qualname__}"
     description, described = parse_docstring(function.__doc__ or "")
     if not description:
-        raise ConfigError(f"{where} needs a docstring: its first paragraph is what the model reads")
+        raise ConfigError(f"{where} needs a docstring: its first paragraph is its description")
     parameters = inspect.signature(function).parameters
     for name in described.keys() - parameters.keys():
         raise ConfigError(f"{where}: the docstring describes {name!r}, which is no parameter")
@@ -58,6 +58,7 @@ def read_signature(function: Callable[..., object]) -> Signature:
     return Signature(
         where=where,
         description=description,
+        parameters=tuple((each, hints[each.name]) for each in shown),
         arguments=arguments,
         schema=_schema(arguments, shown, described),
         contexts=tuple(name for name in parameters if hints[name] is RequestContext),
@@ -67,7 +68,7 @@ def read_signature(function: Callable[..., object]) -> Signature:
 def _hints(
     where: str, function: Callable[..., object], parameters: Mapping[str, inspect.Parameter]
 ) -> dict[str, object]:
-    """Return the types of the parameters, each of which has one that the model can be told."""
+    """Return the types of the parameters, each of which has one that JSON can tell."""
     try:
         hints: dict[str, object] = get_type_hints(function, include_extras=True)
     except (NameError, AttributeError, TypeError) as error:
@@ -77,7 +78,7 @@ def _hints(
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise ConfigError(f"{fault} cannot be passed by name: use none of *, ** and /")
         if name not in hints:
-            raise ConfigError(f"{fault} needs an annotation, for the model is told its type")
+            raise ConfigError(f"{fault} needs an annotation: callers are told its type")
         if hints[name] is RequestContext:
             continue
         if hints[name] is object:

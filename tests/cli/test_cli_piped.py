@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import AGENTRAIL, agentrail, environment
+from tests.cli.command import AGENTRAIL, Done, agentrail, environment
 
 APP = """
 from pathlib import Path
@@ -44,6 +44,24 @@ app = create_app(
 )
 """
 """Tells a story that never ends, and notes what is brought to an end."""
+
+ASKS = """
+from agentrail import AppConfig, Profile, ScriptedModel, create_app, tool
+from agentrail.model import call_tools
+from agentrail.tool import ask
+
+
+@tool
+def look() -> str:
+    \"\"\"Look around.\"\"\"
+    return "seen"
+
+
+profile = Profile(id="assistant", model="scripted:m", tools=[look], permissions=[ask("look")])
+provider = ScriptedModel([call_tools(("look", {}))])
+app = create_app(AppConfig(profiles=[profile], providers=[provider]))
+"""
+"""Asks before it looks around."""
 
 
 @pytest.fixture
@@ -158,6 +176,43 @@ def test_a_file_is_read_to_its_end(here: Path) -> None:
         )
 
     assert (done.returncode, done.stdout) == (0, b"heard 'one'\nheard 'two'\n")
+
+
+def without_input(here: Path, *arguments: str) -> Done:
+    """Run a command that has no standard input, not even an empty one."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" <&-', "sh", AGENTRAIL, *arguments],
+        cwd=here,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_closed_input_is_one_that_has_ended(here: Path) -> None:
+    done = without_input(here, "chat")
+
+    assert (done.status, done.out, done.err) == (0, "", "")
+    assert (here / "ends").read_text().split() == ["host"]
+
+
+def test_with_a_closed_input_a_message_is_answered(here: Path) -> None:
+    done = without_input(here, "chat", "hi")
+
+    assert (done.status, done.out, done.err) == (0, "heard 'hi'\n", "")
+
+
+def test_with_a_closed_input_a_call_that_waits_is_told(here: Path) -> None:
+    (here / "app.py").write_text(ASKS, encoding="utf-8")
+
+    done = without_input(here, "chat", "hi")
+
+    assert (done.status, done.out) == (1, "")
+    assert " waits for approval:\n  look {}\n    POST /turns/turn_" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_without_any_input_nothing_is_asked(here: Path) -> None:

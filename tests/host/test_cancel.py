@@ -24,6 +24,7 @@ from agentrail.events import MessageDelta, TurnEnd
 from agentrail.model import call_tools
 from agentrail.requests import Resume, TurnStatus
 from agentrail.route import frame
+from agentrail.testing import HookRecorder
 from tests.host.conftest import MakeHost
 from tests.host.office import (
     ME,
@@ -37,7 +38,6 @@ from tests.host.office import (
     transcript,
     writing,
 )
-from tests.host.recorder import Recorder
 
 pytestmark = pytest.mark.anyio
 
@@ -66,12 +66,14 @@ async def turn_of(host: AgentHost, session_id: str = "s") -> str:
 # From outside.
 
 
-async def test_a_turn_is_cancelled_while_its_model_speaks(make_host: MakeHost) -> None:
-    story, log = Story(), list[str]()
+async def test_a_turn_is_cancelled_while_its_model_speaks(
+    make_host: MakeHost, recorder: HookRecorder
+) -> None:
+    story = Story()
     config = Office().config(story, "hello")
     answers: list[ChatResponse] = []
     told: list[TurnStatus] = []
-    async with make_host(**config, plugins=[Recorder(log)]) as host:
+    async with make_host(**config, plugins=[recorder]) as host:
 
         async def chat() -> None:
             answers.append(await host.chat(ASKED))
@@ -87,8 +89,8 @@ async def test_a_turn_is_cancelled_while_its_model_speaks(make_host: MakeHost) -
             ("cancelled", "cancelled")
         ]
         assert answers[0].turn_id == status.turn_id
-        assert log[-1] == "recorder.on_request_end"
-        assert "recorder.on_turn_persisted" not in log
+        assert recorder.names[-1] == "on_request_end"
+        assert "on_turn_persisted" not in recorder.names
 
         await host.chat(ChatRequest("go on", session_id="s"))
         await check_log(host)
@@ -236,3 +238,23 @@ async def test_cancelled_while_an_interceptor_speaks(make_host: MakeHost) -> Non
         assert [each.outcome for each in answers] == ["cancelled"]
         assert [m.text for m in await transcript(host)] == [ASKED.text, "one"]
         await check_log(host)
+
+
+async def test_an_interceptors_text_is_closed_when_its_reader_leaves(make_host: MakeHost) -> None:
+    ended = anyio.Event()
+
+    async def text() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "and on "
+        finally:
+            ended.set()
+
+    plugin = define_plugin(
+        "p", intercept_chat_request=lambda _r, _c: ChatResponse(text_stream=text())
+    )
+    async with make_host(plugins=[plugin]) as host:
+        async with host.stream(ChatRequest("go on")) as stream:
+            await anext(stream)
+
+        assert ended.is_set()

@@ -12,13 +12,9 @@ pytestmark = pytest.mark.anyio
 class TestSQLiteSessionStore(SessionStoreContract):
     @pytest.fixture
     def make(self, tmp_path: Path) -> Callable[[], SessionStore]:
-        """Of those before it, the operating system has taken the lock, as of a killed process."""
-        lives: list[SQLiteSessionStore] = []
+        return lambda: SQLiteSessionStore(tmp_path / "data" / "sessions.db")
 
-        def _next_life() -> SessionStore:
-            for store in lives:
-                store._users.leave()
-            lives.append(SQLiteSessionStore(tmp_path / "data" / "sessions.db"))
-            return lives[-1]
-
-        return _next_life
+    async def crash(self, store: SessionStore) -> None:
+        """The operating system takes the lock of a process that is killed."""
+        assert isinstance(store, SQLiteSessionStore)
+        store._users.leave()

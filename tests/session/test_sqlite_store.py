@@ -1,4 +1,5 @@
 import logging
+import os
 import signal
 import sqlite3
 import sys
@@ -7,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
@@ -162,6 +164,64 @@ async def test_files_that_are_not_its_own_are_refused(tmp_path: Path) -> None:
         await SQLiteSessionStore(newer).start()
     with pytest.raises(StorageError, match="cannot be opened"):
         await SQLiteSessionStore(diary / "sessions.db").start()
+
+
+def descriptors(path: Path) -> int:
+    """Return how many of this process's descriptors are of the file and what is beside it."""
+    links = Path("/proc/self/fd").iterdir()
+    # What lists them is among them, and gone by then.
+    return sum(os.path.realpath(link).startswith(str(path)) for link in links)
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="descriptors are listed in /proc")
+
+
+@on_linux
+async def test_a_start_that_fails_leaves_nothing_open(path: Path) -> None:
+    users = path.with_name(f"{path.name}-users")
+    users.write_text("a file where a directory should be")
+    store = SQLiteSessionStore(path)
+
+    for _ in range(2):
+        with pytest.raises(StorageError, match="no lock can be made"):
+            await store.start()
+        assert descriptors(path) == 0
+
+    users.unlink()
+    await store.start()
+    store.release(await store.acquire("s", OWNER))
+    assert descriptors(path) > 0
+    await store.stop()
+    assert descriptors(path) == 0
+
+
+@on_linux
+async def test_a_start_that_is_cancelled_leaves_nothing_open(path: Path) -> None:
+    for steps in range(8):
+        store = SQLiteSessionStore(path)
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.start)
+            for _ in range(steps):
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+        await store.stop()
+        assert descriptors(path) == 0
+
+
+@on_linux
+async def test_a_stop_whose_last_write_fails_leaves_nothing_open(path: Path) -> None:
+    store = SQLiteSessionStore(path)
+    await store.start()
+    await store.announced("t")
+    store._database._writer.execute("pragma busy_timeout = 10")
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        with pytest.raises(StorageError, match="another process kept it locked"):
+            await store.stop()
+
+    assert descriptors(path) == 0
+    assert list(path.with_name(f"{path.name}-users").iterdir()) == []
 
 
 async def test_two_stores_take_a_session_from_each_other_and_lose_nothing(

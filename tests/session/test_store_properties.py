@@ -6,11 +6,11 @@ from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from agentrail.errors import LeaseLost, SessionBusy
+from agentrail.errors import LeaseLost, SessionBusy, TurnExists
 from agentrail.events import Event, MessageDelta, MessageRecorded, SessionReset, TurnEnd, TurnStart
 from agentrail.messages import Message, ToolCall, ToolResult
 from agentrail.session import (
@@ -44,6 +44,10 @@ steps = st.tuples(
     st.sampled_from(sorted(BATCHES)),
 )
 
+BEGUN: list[Step] = [("acquire", "a", "start"), ("release", "a", "nothing")]
+ENDED: list[Step] = [("acquire", "a", "answer"), ("release", "a", "nothing")]
+"""What leaves a turn that cannot begin again until its session is deleted."""
+
 
 class Player:
     """Plays steps on a store; what may not happen is an assertion."""
@@ -51,16 +55,23 @@ class Player:
     def __init__(self, store: SessionStore) -> None:
         self.store = store
         self.leases: dict[str, Lease] = {}
+        self.turns: set[str] = set()
 
     async def acquire(self, name: str, events: Sequence[Event]) -> None:
+        again = name in self.turns and any(isinstance(event, TurnStart) for event in events)
         try:
             lease = await self.store.acquire(name, OWNER, events=events, window=40, wait=0)
         except SessionBusy:
             assert name in self.leases
+        except TurnExists:
+            assert again
+            assert name not in self.leases
         else:
+            assert not again
             assert name not in self.leases
             assert_whole(lease.history)
             self.leases[name] = lease
+            self.note(name, events)
 
     async def append(self, name: str, events: Sequence[Event]) -> None:
         if name in self.leases:
@@ -72,6 +83,7 @@ class Player:
                 assert await self.store.find(name) is None
             else:
                 assert [event.id for event in written] == [*range(head + 1, lease.head + 1)]
+                self.note(name, events)
 
     async def release(self, name: str, _events: Sequence[Event]) -> None:
         if name in self.leases:
@@ -79,6 +91,11 @@ class Player:
 
     async def delete(self, name: str, _events: Sequence[Event]) -> None:
         await self.store.delete(name)
+        self.turns.discard(name)
+
+    def note(self, name: str, events: Sequence[Event]) -> None:
+        if any(isinstance(event, (TurnStart, TurnEnd)) for event in events):
+            self.turns.add(name)
 
     async def check(self, name: str) -> list[Event]:
         log: list[Event] = list(await self.store.read(name, limit=10_000))
@@ -121,6 +138,9 @@ def assert_whole(messages: Sequence[Message]) -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @settings(max_examples=50)
 @given(plan=st.lists(steps, max_size=40))
+@example(plan=[*BEGUN, ("acquire", "a", "start"), ("acquire", "a", "user")])
+@example(plan=[*BEGUN, ("delete", "a", "nothing"), ("acquire", "a", "start")])
+@example(plan=[*ENDED, ("acquire", "a", "start"), ("acquire", "a", "start")])
 def test_any_order_of_calls_leaves_whole_logs(backend: str, plan: list[Step]) -> None:
     async def main() -> None:
         memory = MemorySessionStore()

@@ -1,5 +1,7 @@
 import asyncio  # noqa: TID251 - its own cancellation is tested
+import os
 import sqlite3
+import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import closing
@@ -331,6 +333,90 @@ async def test_stop_finishes_what_was_asked_for(path: Path, gate: Gate) -> None:
         assert names(other) == ["gate", "a"]
 
 
+def descriptors(path: Path) -> int:
+    """Return how many of this process's descriptors are of the file, its log and its index."""
+    links = Path("/proc/self/fd").iterdir()
+    # What lists them is among them, and gone by then.
+    return sum(os.path.realpath(link).startswith(str(path)) for link in links)
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="descriptors are listed in /proc")
+
+
+@on_linux
+async def test_stop_closes_though_its_last_write_fails(path: Path) -> None:
+    database = Database(path, [TABLE])
+    await database.start()
+    await database.read(names)
+    database._writer.execute("pragma busy_timeout = 10")
+    assert descriptors(path) > 0
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        with pytest.raises(StorageError, match="another process kept it locked"):
+            await database.stop()
+        other.execute("commit")
+
+    assert descriptors(path) == 0
+    await database.stop()
+    with pytest.raises(StorageError, match="is not open"):
+        await database.write(insert("a"))
+    await database.start()
+    await database.write(insert("b"))
+    assert await database.read(names) == ["b"]
+    await database.stop()
+
+
+@on_linux
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_stop_closes_after_the_last_write_though_asyncio_cancels_it(
+    path: Path, gate: Gate
+) -> None:
+    database = Database(path, [TABLE])
+    await database.start()
+    await database.read(names)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(database.write, gate)
+        await gate.is_entered()
+        group.start_soon(database.write, insert("a"))
+        await anyio.wait_all_tasks_blocked()
+        stops = asyncio.create_task(database.stop())
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(3):
+            stops.cancel()
+            await anyio.lowlevel.checkpoint()
+        assert descriptors(path) > 0
+        gate.let_go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await stops
+        assert descriptors(path) == 0
+
+    with closing(sqlite3.connect(path)) as other:
+        assert names(other) == ["gate", "a"]
+
+
+@on_linux
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("steps", range(20))
+async def test_stop_closes_wherever_asyncio_cancels_it(path: Path, steps: int) -> None:
+    database = Database(path, [TABLE])
+    await database.start()
+    await database.read(names)
+
+    stops = asyncio.create_task(database.stop())
+    for _ in range(steps):
+        await anyio.lowlevel.checkpoint()
+    stops.cancel()
+    (ended,) = await asyncio.gather(stops, return_exceptions=True)
+
+    assert ended is None or isinstance(ended, asyncio.CancelledError)
+    if steps == 0:  # it did not begin
+        assert descriptors(path) > 0
+        await database.stop()
+    assert descriptors(path) == 0
+
+
 async def test_a_database_that_is_not_open_says_so(path: Path) -> None:
     database = Database(path, [TABLE])
 
@@ -464,3 +550,41 @@ async def test_a_damaged_file_is_told(path: Path) -> None:
         await database.read(names)
 
     await database.stop()
+
+
+# --- what was deleted ---------------------------------------------------------------------------
+
+
+def held(path: Path) -> bytes:
+    """Return what the file and its log hold."""
+    return path.read_bytes() + path.with_name(f"{path.name}-wal").read_bytes()
+
+
+async def test_what_was_deleted_is_in_no_file_once_the_log_is_emptied(
+    database: Database, path: Path
+) -> None:
+    def delete(connection: sqlite3.Connection) -> None:
+        connection.execute("pragma secure_delete = 1")
+        connection.execute("delete from item")
+
+    await database.write(insert("a secret"))
+    await database.write(delete)
+    assert b"a secret" in held(path)
+
+    assert await database.empty_log()
+
+    assert b"a secret" not in held(path)
+    assert await database.write(insert("another")) == "another"
+
+
+async def test_a_log_is_not_emptied_while_another_process_reads_it(
+    database: Database, path: Path
+) -> None:
+    """It is waited for, and then told."""
+    await database.write(insert("one"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin")
+        assert names(other) == ["one"]
+        assert not await database.empty_log()
+        other.execute("commit")
+    assert await database.empty_log()

@@ -2,8 +2,12 @@
 
 import http.client
 import socket
+import threading
+from collections.abc import Generator
 from contextlib import suppress
-from urllib.request import Request
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from urllib.request import Request, urlopen
 
 import httpx
 import pytest
@@ -202,6 +206,159 @@ def test_an_allow_holds_for_no_other_spelling(host: str) -> None:
     assert verdict(allow("use", it="http://internal.example/**"), f"http://{host}/x") == "deny"
 
 
+class Page(BaseHTTPRequestHandler):
+    """Serves one page."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"a page")
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        """Be quiet."""
+
+
+@pytest.fixture(scope="module")
+def port() -> Generator[int]:
+    """The port of this machine at which a page is served."""
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def opened(url: str) -> bytes:
+    with urlopen(url, timeout=30) as response:  # noqa: S310 - that is what is tested
+        content: bytes = response.read()
+    return content
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "\u3000{host}:{port}/x",
+        "{host}:{port}/x\u2003",
+        "\x85 \x1c{host}:{port}/x\u2028 \xa0",
+        "URL:{host}:{port}/x",
+        "<{host}:{port}/x>",
+        "\u3000< URL:\xa0{host}:{port}/x > ",
+        "<URL:{host}:{port}/x#top>",
+        "{host}:+{port}/x",
+        "{host}:%2B{port}/x",
+        "{host}%3a+{port}/x",
+        "{host}:0{port}/x",
+        "{host}:0_{port}/x",
+        "{host}:%20{port}%20/x",
+        "{host}:{wrapped}/x",
+        "<URL:{host}:+0_{wrapped}/x>",
+    ],
+)
+def test_what_a_client_opens_however_it_is_spelled_a_deny_holds_for(
+    port: int, spelling: str
+) -> None:
+    url = spelling.format(host="http://127.0.0.1", port=port, wrapped=port + 65536)
+
+    assert opened(url) == b"a page"
+    for glob in (f"http://127.0.0.1:{port}/**", f"http://*:{port}/x", "http://127.0.0.1:**"):
+        assert denied(glob, url), glob
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "file://{path}",
+        "file:{path}",
+        "FILE:{path}",
+        "file:%2F{rest}",
+        "file:////{path}",
+        "file://localhost{path}",
+        "file://LOCALHOST{path}#top",
+        "file://%6cocalhost{path}",
+        "file://127.0.0.1{path}",
+        "file://127.1{path}",
+        "<URL:file:{path}>",
+        "\u3000file:{path}\x85",
+    ],
+)
+def test_a_file_is_the_same_however_its_url_is_spelled(tmp_path: Path, spelling: str) -> None:
+    path = tmp_path / "page"
+    path.write_bytes(b"a page")
+    url = spelling.format(path=path, rest=str(path)[1:])
+
+    assert opened(url) == b"a page"
+    for glob in (
+        f"file://{tmp_path}/**",
+        f"file:{tmp_path}/**",
+        f"file://localhost{tmp_path}/*",
+        "file:///**",
+        "file://**",
+        "file:/**",
+        "file:**",
+        "*://**/page",
+    ):
+        assert denied(glob, url), glob
+
+
+@pytest.mark.parametrize(
+    ("glob", "url"),
+    [
+        ("http://127.0.0.1:8080/**", "http://127.0.0.1 :8080/"),
+        ("http://127.0.0.1:8080/**", "http://127.0.0.1\u200e:8080/"),
+        ("http://127.0.0.1:8080/**", "http://127.0.0.1:\u0668\u0660\u0668\u0660/"),
+        ("http://127.0.0.1:8080/**", "http://127.0.0.1:8_080/"),
+        ("http://127.0.0.1/**", "http://127.0.0.1:8_0/"),
+        ("http://127.0.0.1/**", "http://127.0.0.1:+80/"),
+        ("http://[fe80::1]:8080/**", "http://[fe80::1]:+8080/"),
+        ("https://127.0.0.1/**", "https://127.0.0.1:4_43/"),
+        ("url://a/**", "URL://A/b"),
+        ("file:///etc/**", "file:etc/passwd"),
+        ("file:///etc/**", "file:\\etc\\passwd"),
+        ("file:///etc/**", "file:/tmp/../etc/passwd"),
+        ("file:///etc/**", "file://a.machine.example/etc/passwd"),
+    ],
+)
+def test_other_spellings_that_a_client_may_read_do_not_escape(glob: str, url: str) -> None:
+    assert denied(glob, url)
+
+
+@pytest.mark.parametrize(
+    ("glob", "text"),
+    [
+        ("http://127.0.0.1:8080/**", "http://127.0.0.1:+8081/"),
+        ("http://127.0.0.1:8080/**", "http://127.0.0.1:+8_080x/"),
+        ("http://127.0.0.1:8080/**", "<http://127.0.0.2:8080/>"),
+        ("file:///etc/**", "file:/tmp/etc/passwd"),
+        ("file:///etc/**", "profile:/etc/passwd"),
+        ("file://server.example/**", "file:///etc/passwd"),
+        ("a**", "<a>"),
+        ("a**", "URL:a"),
+        ("//a**", "URL://a"),
+    ],
+)
+def test_another_port_or_file_or_text_is_not_denied(glob: str, text: str) -> None:
+    assert verdict(deny("use", it=glob), text) == "allow"
+
+
+@pytest.mark.parametrize(
+    ("glob", "text"),
+    [
+        ("http://127.0.0.1:*/**", "http://127.0.0.1:8080/a"),
+        ("file:///srv/**", "file:///srv/a"),
+        ("file:/srv/**", "file:/srv/a"),
+        ("file:**", "file:/srv/a"),
+        ("file:**", "file://server.example/a"),
+        ("file://localhost/srv/*", "file://localhost/srv/a"),
+        ("file://server.example/**", "file://server.example/a"),
+        ("<**>", "<a b>"),
+        ("URL:*", "URL:a"),
+    ],
+)
+def test_an_allow_holds_for_a_port_a_file_or_a_text_as_it_says(glob: str, text: str) -> None:
+    assert verdict(allow("use", it=glob), text) == "allow"
+
+
 def taken_for(url: str) -> set[str]:
     """Return the names and addresses that Python's clients would ask the network for."""
     hosts: set[str] = set()
@@ -247,11 +404,16 @@ def test_what_a_client_takes_for_a_host_a_deny_takes_for_it_too(parts: list[str]
         "[" * 400_000,
         "[" + "1:" * 200_000 + "]",
         "%ef%bc%8e" * 40_000,
+        "a:" + "0" * 400_000,
+        "a:" + "_0" * 200_000,
+        "a:" + "\u3000" * 400_000 + "1",
+        " " * 400_000 + "a",
+        "a/\u3000 \x85" + "\u3000 \x00" * 100_000 + "b",
     ],
 )
 def test_a_long_host_does_not_hold_up_the_loop(host: str) -> None:
     url = f"http://{host}/x"
-    for value in (url, [url]):
+    for value in (url, [url], f"<URL:{url}#>"):
         assert verdict(deny("use", it="http://*internal.example/**x**y"), value) == "allow"
         assert verdict(allow("use", it="http://*internal.example/**x**y"), value) == "deny"
 
