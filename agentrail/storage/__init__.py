@@ -1,6 +1,7 @@
-"""Where things are kept: SQLite files."""
+"""Where things are kept: SQLite files, and files by the hash of their content."""
 
+from agentrail.storage.blobs import Blobs
 from agentrail.storage.presence import Presence
 from agentrail.storage.sqlite import Database, Job
 
-__all__ = ["Database", "Job", "Presence"]
+__all__ = ["Blobs", "Database", "Job", "Presence"]
