@@ -1,66 +1,61 @@
-"""Slash commands with arguments, answered by a plugin on both doors of the host."""
+"""Slash commands with arguments, answered on both doors of the host; the model is never asked."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 
 import anyio
 
 from agentrail import (
     AppConfig,
     ChatRequest,
-    ChatResponse,
+    Commands,
     MemorySessionStore,
     Profile,
-    RequestContext,
     ScriptedModel,
+    command,
     create_app,
 )
 
 
-class Commands:
-    """Answers messages that begin with a slash; their text never reaches the model."""
+@command
+async def shout(text: str, *, times: int = 1) -> str:
+    """Say it loud."""
+    return " ".join([text.upper()] * times)
 
-    name = "commands"
 
-    def __init__(self, commands: dict[str, Callable[[str], str]]) -> None:
-        self.commands = commands
-
-    def intercept_chat_request(
-        self, request: ChatRequest, _context: RequestContext
-    ) -> ChatResponse | None:
-        if not request.text.startswith("/"):
-            return None
-        word, _, rest = request.text[1:].partition(" ")
-        command = self.commands.get(word)
-        if command is None:
-            known = ", ".join(f"/{each}" for each in self.commands)
-            return ChatResponse(f"There is no /{word}; there is {known}.", status=404)
-        return ChatResponse(command(rest))
+@command
+async def count(to: int) -> AsyncIterator[str]:
+    """Count, piece by piece."""
+    for number in range(1, to + 1):
+        yield f"{number} "
 
 
 async def main() -> None:
-    model = ScriptedModel(["Hello."])
+    model = ScriptedModel([])
     app = create_app(
         AppConfig(
             profiles=[Profile(id="assistant", model="scripted:any")],
             providers=[model],
-            plugins=[Commands({"shout": str.upper, "count": lambda rest: str(len(rest))})],
+            plugins=[Commands([shout, count])],
             store=MemorySessionStore(),
         )
     )
     async with app.host as host:
-        answer = await host.chat(ChatRequest("/shout good morning"))
+        answer = await host.chat(ChatRequest("/shout --times 2 don't panic"))
         print(answer.message)
-        assert answer.message == "GOOD MORNING"
+        assert answer.message == "DON'T PANIC DON'T PANIC"
         assert answer.outcome == "intercepted"
 
-        async with host.stream(ChatRequest("/count good morning")) as events:
-            types = [event.type async for event in events]
-        print(" ".join(types))
-        assert types == ["turn.start", "message.start", "message.delta", "message.end", "turn.end"]
+        async with host.stream(ChatRequest("/count 3")) as events:
+            seen = [event async for event in events]
+        print(" ".join(event.type for event in seen))
+        assert getattr(seen[-1], "message", "") == "1 2 3 "
 
-        answer = await host.chat(ChatRequest("/whisper hi"))
-        print(answer.message)
-        assert answer.status == 404
+        for wrong, status in (("/shuot hi", 404), ("/count far", 422)):
+            answer = await host.chat(ChatRequest(wrong))
+            print(answer.message)
+            assert answer.status == status
+
+        print((await host.chat(ChatRequest("/help"))).message)
     assert model.requests == []
 
 

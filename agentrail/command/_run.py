@@ -1,0 +1,171 @@
+"""A command's run: whatever happens in it, it ends in an answer."""
+
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from typing import Final, Self, cast
+
+import anyio
+from attrs import define, field, frozen
+from msgspec.structs import replace
+
+from agentrail.command._command import Command
+from agentrail.command._texts import Texts
+from agentrail.errors import AgentrailError
+from agentrail.requests import ChatResponse, RequestContext
+from agentrail.tool import as_text
+
+_log = logging.getLogger("agentrail.command")
+
+STOP_SECONDS: Final = 5.0
+"""How long a run that is ended may take to say so in its session."""
+
+_AGAIN_SECONDS: Final = 1.0
+"""How long to wait before a session is tried again that could not be written to."""
+
+_ACCEPTED: Final = 202
+_LATE: Final = 504
+
+
+@frozen(slots=True)
+class Run:
+    """A run of a command."""
+
+    command: Command
+    arguments: Mapping[str, object]
+    context: RequestContext
+    texts: Texts
+
+    async def answer(self) -> ChatResponse:
+        """Return the command's answer: its result, its failure, or that it has begun."""
+        if self.command.background:
+            return self._begun()
+        until = anyio.current_time() + self.command.seconds
+        try:
+            with anyio.CancelScope(deadline=until):
+                response = await self._call()
+                if response.text_stream is not None:
+                    pieces = Pieces(self, aiter(response.text_stream), until)
+                    response = replace(response, text_stream=pieces)
+                return replace(response, keep=self.command.keep or response.keep)
+        except Exception as error:  # noqa: BLE001 - boundary: plugin
+            return self.failure(error)
+        return ChatResponse(self.lateness(), status=_LATE)
+
+    def failure(self, error: Exception) -> ChatResponse:
+        """Return a failure as an answer; of one that nobody meant, the log says more."""
+        name, error = self.command.name, _alone(error)
+        if isinstance(error, AgentrailError):
+            told = self.texts.failed.format(name=name, reason=error.detail)
+            return ChatResponse(told, status=error.status)
+        _log.error("command /%s failed", name, exc_info=error)
+        return ChatResponse(self.texts.broke.format(name=name), status=AgentrailError.status)
+
+    def lateness(self) -> str:
+        """Return what is said of a run that took too long."""
+        seconds = f"{self.command.seconds:g}"
+        return self.texts.late.format(name=self.command.name, seconds=seconds)
+
+    async def _call(self) -> ChatResponse:
+        result = await self.command.call(self.arguments, self.context)
+        if isinstance(result, ChatResponse):
+            return result
+        if isinstance(result, AsyncIterable):
+            return ChatResponse(text_stream=cast("AsyncIterable[str]", result))
+        return ChatResponse(as_text(result) or self.texts.done)
+
+    # In the background.
+
+    def _begun(self) -> ChatResponse:
+        name = self.command.name
+        try:
+            self.context.services.background(self._apart, f"/{name}")
+        except AgentrailError as error:
+            return self.failure(error)
+        text = self.texts.started.format(name=name)
+        return ChatResponse(text, status=_ACCEPTED, keep=self.command.keep)
+
+    async def _apart(self) -> None:
+        """Be the run in the background, whose session is told how it ended."""
+        note, told = self.texts.stopped.format(name=self.command.name), False
+        try:
+            note = await self._result()
+            await self._note(note)
+            told = True
+        finally:
+            if not told:  # the host stops
+                with anyio.move_on_after(STOP_SECONDS, shield=True):
+                    await self._note(note)
+
+    async def _result(self) -> str:
+        try:
+            with anyio.move_on_after(self.command.seconds):
+                response = await self._call()
+                pieces = [response.message]
+                if response.text_stream is not None:
+                    pieces += [piece async for piece in response.text_stream]
+                result = "".join(pieces)
+                return self.texts.finished.format(name=self.command.name, result=result)
+        except Exception as error:  # noqa: BLE001 - boundary: plugin
+            return self.failure(error).message
+        return self.lateness()
+
+    async def _note(self, text: str) -> None:
+        """Add a text to the session, as soon as it can be written to."""
+        while True:
+            try:
+                await self.context.services.session.note(text)
+            except AgentrailError as error:
+                if not error.retryable:
+                    raise
+            else:
+                return
+            await anyio.sleep(_AGAIN_SECONDS)
+
+
+def _alone(error: Exception) -> Exception:
+    """Return the one error of a task group, which is the command's own affair."""
+    while isinstance(error, ExceptionGroup):
+        group = cast("ExceptionGroup[Exception]", error)
+        error, *others = group.exceptions
+        if others:
+            return group
+    return error
+
+
+@define(slots=True, eq=False)
+class Pieces:
+    """The pieces of an answer; a failure on the way is the last of them."""
+
+    run: Run
+    pieces: AsyncIterator[object]
+    until: float
+    """When the run has to be over, by the event loop's clock."""
+    _said: bool = field(default=False, init=False)
+    _over: bool = field(default=False, init=False)
+
+    def __aiter__(self) -> Self:
+        """Return the stream itself."""
+        return self
+
+    async def __anext__(self) -> str:
+        """Return the next piece, or end after the last one."""
+        if self._over:
+            raise StopAsyncIteration
+        try:
+            with anyio.CancelScope(deadline=self.until):
+                piece = as_text(await anext(self.pieces))
+                self._said = self._said or bool(piece)
+                return piece
+            last = self.run.lateness()
+        except StopAsyncIteration:
+            raise
+        except Exception as error:  # noqa: BLE001 - boundary: plugin
+            last = self.run.failure(error).message
+        self._over = True
+        return f"\n{last}" if self._said else last
+
+    async def aclose(self) -> None:
+        """End a run that nobody reads any more."""
+        close = getattr(self.pieces, "aclose", None)
+        if close is not None:
+            await close()
