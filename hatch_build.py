@@ -5,7 +5,13 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-REFERENCE_HOST = ("app.py", "plugins", "profiles", "routes")
+REFERENCE_HOST = {
+    "app.py": "app.py",
+    "plugins": "plugins",
+    "profiles": "profiles",
+    "routes": "routes",
+    "tests/reference/test_app.py": "tests/test_app.py",
+}
 
 
 class TemplateHook(BuildHookInterface[Any]):
@@ -20,6 +26,6 @@ class TemplateHook(BuildHookInterface[Any]):
         """Maps each path to its place in the wheel; hatchling calls it before the build."""
         if version == "editable":
             return
-        for name in REFERENCE_HOST:
+        for name, place in REFERENCE_HOST.items():
             source = str(Path(self.root, name))
-            build_data["force_include"][source] = f"agentrail/cli/_template/{name}"
+            build_data["force_include"][source] = f"agentrail/cli/_template/{place}"

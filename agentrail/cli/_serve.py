@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import anyio
@@ -30,12 +31,23 @@ Server = Callable[[AgentApp, socket.socket, anyio.Event], Awaitable[None]]
 
 
 def serve(
-    spec: str, address: tuple[str, int], data_dir: Path | None, backend: str, grace: float
+    spec: str,
+    address: tuple[str, int] | socket.socket,
+    data_dir: Path | None,
+    backend: str,
+    grace: float,
 ) -> None:
     """Serve an application until it is told to stop by SIGTERM or SIGINT.
 
     Then turns under way have ``grace`` seconds to end, are cancelled, and their readers told.  A
     second signal ends the process at once.
+
+    Args:
+        spec: the application, as ``module:attribute``.
+        address: where to listen, or a socket that does.
+        data_dir: where sessions are kept, unless the application says.
+        backend: ``asyncio`` or ``trio``.
+        grace: in seconds.
 
     Raises:
         AgentrailError: the application cannot be loaded or started, or may not be served there.
@@ -44,29 +56,38 @@ def serve(
     shutdown = configure()
     try:
         app = load_app(spec, data_dir)
-        if app.host.core.config.authenticator is None and not is_loopback(address[0]):
+        host = (address.getsockname() if isinstance(address, socket.socket) else address)[0]
+        if app.host.core.config.authenticator is None and not is_loopback(host):
             message = (
                 "without an authenticator a host is served on this machine only, not on "
-                f"{address[0]!r}: set AppConfig(authenticator=...), or bind to 127.0.0.1"
+                f"{host!r}: set AppConfig(authenticator=...), or bind to 127.0.0.1"
             )
             raise ConfigError(message)
-        server = _server(backend)
-        with _listen(*address) as listener:
+        server: Server = optional("_hypercorn" if backend == "trio" else "_uvicorn").serve
+        with address if isinstance(address, socket.socket) else listen(*address) as listener:
             anyio.run(partial(_run, app, listener, server, grace), backend=backend)
     finally:
         shutdown()
 
 
-def _server(backend: str) -> Server:
-    name = "_hypercorn" if backend == "trio" else "_uvicorn"
+def optional(name: str) -> ModuleType:
+    """Return a module of the command line that needs the extra ``server``.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     try:
-        server: Server = import_module(f"agentrail.cli.{name}").serve
+        return import_module(f"agentrail.cli.{name}")
     except ImportError as error:
         raise ConfigError(_MISSING) from error
-    return server
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        ConfigError: the address cannot be taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host.strip("[]"), port), family=family)
@@ -121,7 +142,9 @@ def _hang_up(port: int) -> None:
     for each in list(Path("/dev/fd").iterdir()):
         with suppress(OSError), socket.socket(fileno=os.dup(int(each.name))) as connection:
             name: object = connection.getsockname()
-            if isinstance(name, tuple) and port in name[1:2]:
+            # What listens may be another process's too, and would do so no more.
+            listens = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if isinstance(name, tuple) and port in name[1:2] and not listens:
                 connection.shutdown(socket.SHUT_RDWR)
 
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from agentrail import AgentApp, AppConfig, ModelProvider, create_app, standard_routes
+from agentrail import AgentApp, AppConfig, Commands, ModelProvider, create_app, standard_routes
+from agentrail.route import commands_route
 from plugins.activity import ActivityTracker
 from plugins.attachment_hints import attachment_hints
 from plugins.memory_index import MemoryIndex
-from plugins.slash_commands import SlashCommands
+from plugins.slash_commands import reset, summarize
 from profiles.assistant import assistant
 from profiles.editor import editor
 from routes.activity import activity_route
@@ -28,10 +29,12 @@ def reference(data_dir: Path, model: ModelProvider | None = None) -> Reference:
     if model is not None:
         profiles = [evolve(each, model=f"{model.name}:m") for each in profiles]
     activity = ActivityTracker()
+    memory = MemoryIndex(data_dir / "memory.db")
+    commands = Commands([reset, summarize, *memory.commands])
     config = AppConfig(
         profiles=profiles,
-        routes=[*standard_routes(), activity_route(activity.active)],
-        plugins=[SlashCommands(), activity, attachment_hints, MemoryIndex(data_dir / "memory.db")],
+        routes=[*standard_routes(), commands_route(commands), activity_route(activity.active)],
+        plugins=[commands, activity, attachment_hints, memory],
         providers=[] if model is None else [model],
         data_dir=data_dir,
     )

@@ -11,7 +11,7 @@ from agentrail import AgentApp, Attachment, ChatRequest, ScriptedModel
 from agentrail.errors import ModelUnavailable, RateLimited
 from agentrail.model import weights
 from tests.conftest import Serve
-from tests.http.wire import Paced, ask, problem, stream
+from tests.http.wire import Paced, ask, parse, problem, stream
 from tests.reference.composed import reference
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +50,7 @@ async def test_help_lists_the_commands(served: Serve, tmp_path: Path) -> None:
             "/help",
             "/reset",
             "/summarize",
+            "/memory",
         ]
     assert model.requests == []
 
@@ -61,11 +62,13 @@ async def test_no_command_text_reaches_the_model(
     model = ScriptedModel([])
     client = await served(reference(tmp_path, model).app)
 
-    answer = await ask(client, message)
-    frames = await stream(client, message=message)
+    answer = await client.post("/chat", json={"message": message})
+    streamed = await client.post("/stream", json={"message": message})
 
-    assert answer["outcome"] == frames[-1].data["outcome"] == "intercepted"
-    assert answer["message"] == frames[-1].data["message"]
+    assert answer.status_code == streamed.status_code == 404
+    end = parse(streamed.text.split("\n\n")[-2]).data
+    assert answer.json()["outcome"] == end["outcome"] == "intercepted"
+    assert answer.json()["message"] == end["message"]
     assert model.requests == []
 
 
@@ -203,6 +206,7 @@ async def test_activity_goes_down_when_a_client_hangs_up(served: Serve, tmp_path
     async with host.app.host as running:
         async with running.stream(ChatRequest("hi")) as events:
             await anext(events)
+            await model.waiting.wait()
             assert host.activity.active("default") == {"local": 1}
         assert model.cancelled.is_set()
         assert host.activity.active("default") == {}
@@ -216,13 +220,13 @@ async def test_a_hint_at_the_files_comes_before_the_message(served: Serve, tmp_p
     client = await served(reference(tmp_path, model).app)
     files = [
         {"filename": "a.txt", "mimeType": "text/plain", "data": "aGVsbG8="},
-        {"filename": "b.png", "mimeType": "image/png", "data": ""},
+        {"filename": "b.png", "mimeType": "image/png", "data": "iVBORw0KGgo="},
     ]
 
     await ask(client, "What is in them?", attachments=files, sessionId="s")
     await ask(client, "And now?", sessionId="s")
 
-    hint = "Uploaded files: a.txt (text/plain, 5 bytes), b.png (image/png, 0 bytes)"
+    hint = "Uploaded files: a.txt (text/plain, 5 bytes), b.png (image/png, 8 bytes)"
     for request in model.requests:
         assert request.messages[1].text == f"{hint}\n\nWhat is in them?"
     rows = (await client.get("/sessions/s/messages")).json()["messages"]
