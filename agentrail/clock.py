@@ -1,7 +1,8 @@
 """Time, passed in so that tests need neither sleep nor patch."""
 
 import time
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol, runtime_checkable
 
 import anyio
 
@@ -23,6 +24,15 @@ class Timer(Clock, Protocol):
 
     async def sleep(self, seconds: float, /) -> None:
         """Return after ``seconds`` of this clock."""
+        ...
+
+
+@runtime_checkable
+class SteeredClock(Clock, Protocol):
+    """A clock that somebody moves, and that tells of it."""
+
+    def on_move(self, look: Callable[[], object], /) -> None:
+        """Have ``look`` called each time that the clock was moved."""
         ...
 
 

@@ -62,19 +62,25 @@ class StoreContract:
         yield store
         await store.stop()
 
+    async def crash(self, store: SessionStore) -> None:
+        """Have others take a store for dead; override it where stores tell whether others live.
+
+        As when its process is killed, nothing more is written.  It is stopped later all the same.
+        """
+
     @pytest.fixture
     async def revive(
         self, store: SessionStore, make: Callable[[], SessionStore]
     ) -> AsyncGenerator[Revive]:
-        """Yield what opens the storage again, while ``store`` still has it, as after a crash."""
-        assert store is not None
+        """Yield what opens the storage again, as if ``store`` had been killed with its process."""
         opened: list[SessionStore] = []
 
         async def _open_again() -> SessionStore:
-            store = make()
-            await store.start()
-            opened.append(store)
-            return store
+            await self.crash(store)
+            other = make()
+            await other.start()
+            opened.append(other)
+            return other
 
         yield _open_again
         for other in opened:

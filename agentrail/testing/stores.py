@@ -25,7 +25,9 @@ class SessionStoreContract(
 
     Each call of what ``make`` returns gives a store, not started yet, over the same storage: a
     second one while the first is open stands for the next life of a host that was killed.  Where
-    a store tells the living from the dead, see that it takes the first for dead then.  The tests
-    are ``async`` and run under anyio's pytest plugin, so the module needs
+    a store tells the living from the dead, override ``crash`` too, an async method that has the
+    others take a store for dead.
+
+    The tests are ``async`` and run under anyio's pytest plugin, so the module needs
     ``pytestmark = pytest.mark.anyio`` or ``anyio_mode = "auto"``.
     """

@@ -1,4 +1,3 @@
-import httpx
 import pytest
 
 from agentrail import (
@@ -13,6 +12,7 @@ from agentrail import (
 )
 from agentrail.errors import Overloaded
 from agentrail.model import call_tools
+from agentrail.testing import http_client
 
 pytestmark = pytest.mark.anyio
 
@@ -75,13 +75,21 @@ async def test_a_busy_model_ends_the_stream_with_an_error() -> None:
 
 # region http
 async def test_chat_over_http() -> None:
-    app = app_with(ScriptedModel(["Hello."]))
-    transport = httpx.ASGITransport(app)
-
-    async with app.host, httpx.AsyncClient(transport=transport, base_url="http://localhost") as web:
-        answer = await web.post("/chat", json={"message": "hi"})
+    async with http_client(app_with(ScriptedModel(["Hello."]))) as client:
+        answer = await client.post("/chat", json={"message": "hi"})
 
     assert answer.json()["message"] == "Hello."
+
+
+async def test_stream_over_http() -> None:
+    async with (
+        http_client(app_with(ScriptedModel([["Once ", "upon ", "a time."]]))) as client,
+        client.stream("POST", "/stream", json={"message": "Tell me a story."}) as response,
+    ):
+        lines = [line async for line in response.aiter_lines()]
+
+    assert "event: message.delta" in lines
+    assert "event: turn.end" in lines
 
 
 # endregion

@@ -10,11 +10,14 @@ pytestmark = pytest.mark.anyio
 
 
 class MyStore(SQLiteSessionStore):
-    """A store that takes nobody else for alive."""
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.locks = path.with_name(f"{path.name}-users")
 
-    async def start(self) -> None:
-        await super().start()
-        self._users.leave()
+    def lose_lock(self) -> None:
+        """Look to the others as if the process had died."""
+        for lock in self.locks.iterdir():
+            lock.unlink()
 
 
 # region contract
@@ -22,6 +25,10 @@ class TestMyStore(SessionStoreContract):
     @pytest.fixture
     def make(self, tmp_path: Path) -> Callable[[], SessionStore]:
         return lambda: MyStore(tmp_path / "sessions.db")
+
+    async def crash(self, store: SessionStore) -> None:
+        assert isinstance(store, MyStore)
+        store.lose_lock()
 
 
 # endregion

@@ -23,25 +23,6 @@ from agentrail.messages import ToolOutcome
 from agentrail.requests import Kind, Services, ignore_delta
 
 
-@define
-class HandClock:
-    """Goes on only when told to, or slept by."""
-
-    time: float = 1000.0
-    slept: list[float] = field(factory=list[float])
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def now(self) -> float:
-        return self.time
-
-    async def sleep(self, seconds: float, /) -> None:
-        self.slept.append(seconds)
-        self.time += seconds
-        await anyio.lowlevel.checkpoint()
-
-
 def context_of(
     user: str = "ann",
     tenant: str = "acme",

@@ -1,7 +1,6 @@
 """A host whose model and tools have middleware around them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -17,6 +16,7 @@ from agentrail import (
 from agentrail.host import AgentHost
 from agentrail.middleware import ModelMiddleware, ToolMiddleware
 from agentrail.model.scripted import Scripted
+from agentrail.testing import OpenHost
 
 Opens = Callable[..., Awaitable[AgentHost]]
 
@@ -35,26 +35,25 @@ async def fail() -> str:
 
 
 @pytest.fixture
-async def open_host() -> AsyncIterator[Opens]:
+def open_host(open_host: OpenHost) -> Opens:
     """Returns a function that starts a host with a scripted model and the tools add and fail."""
-    async with AsyncExitStack() as hosts:
 
-        async def start(
-            replies: Sequence[Scripted],
-            *,
-            model: Sequence[ModelMiddleware] = (),
-            tools: Sequence[ToolMiddleware] = (),
-        ) -> AgentHost:
-            config = AppConfig(
-                profiles=[Profile(id="assistant", model="scripted:m", tools=[add, fail])],
-                providers=[ScriptedModel(replies)],
-                model_middleware=model,
-                tool_middleware=tools,
-                store=MemorySessionStore(),
-            )
-            return await hosts.enter_async_context(create_app(config).host)
+    async def start(
+        replies: Sequence[Scripted],
+        *,
+        model: Sequence[ModelMiddleware] = (),
+        tools: Sequence[ToolMiddleware] = (),
+    ) -> AgentHost:
+        config = AppConfig(
+            profiles=[Profile(id="assistant", model="scripted:m", tools=[add, fail])],
+            providers=[ScriptedModel(replies)],
+            model_middleware=model,
+            tool_middleware=tools,
+            store=MemorySessionStore(),
+        )
+        return await open_host(create_app(config))
 
-        yield start
+    return start
 
 
 async def stream(host: AgentHost, text: str = "hi", session: str | None = None) -> list[str]:

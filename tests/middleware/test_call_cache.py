@@ -38,9 +38,9 @@ from agentrail.messages import (
 )
 from agentrail.middleware._cache import LARGEST, Shared
 from agentrail.requests import Kind
+from agentrail.testing import FakeClock
 from tests.middleware.calls import (
     ANN,
-    HandClock,
     Model,
     Reader,
     ToolBox,
@@ -149,13 +149,13 @@ async def test_a_failure_is_not_kept() -> None:
 
 
 async def test_an_answer_holds_for_its_time() -> None:
-    clock, model = HandClock(), Model([saying("one"), saying("two")])
+    clock, model = FakeClock(), Model([saying("one"), saying("two")])
     cache = middleware.cache(60, clock=clock)
     await cache(asking(), model)
 
-    clock.time += 59.9
+    clock.advance(59.9)
     assert (await cache(asking(), model)).message.text == "one"
-    clock.time += 0.1
+    clock.advance(0.1)
     assert (await cache(asking(), model)).message.text == "two"
 
 

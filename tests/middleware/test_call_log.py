@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 from msgspec.structs import replace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
 
 from agentrail import ChatRequest, Message, ModelReply, ModelRequest, ToolRequest, ToolResult, Usage
 from agentrail import middleware as batteries
@@ -14,8 +15,9 @@ from agentrail.errors import Overloaded
 from agentrail.messages import Text, ToolCall
 from agentrail.middleware._logging import SEARCHED_CHARS
 from agentrail.model.scripted import call_tools
+from agentrail.testing import FakeClock
 from tests.docs.pages import rows
-from tests.middleware.calls import HandClock, Model, ToolBox, asking, calling, context_of, saying
+from tests.middleware.calls import Model, ToolBox, asking, calling, context_of, saying
 from tests.middleware.conftest import Opens
 
 pytestmark = pytest.mark.anyio
@@ -39,16 +41,16 @@ def fields(record: logging.LogRecord) -> dict[str, object]:
     return {key: value for key, value in vars(record).items() if key not in OWN}
 
 
-def taking(clock: HandClock, seconds: float) -> Callable[[ToolRequest], Awaitable[ToolResult]]:
+def taking(clock: FakeClock, seconds: float) -> Callable[[ToolRequest], Awaitable[ToolResult]]:
     async def tool(request: ToolRequest) -> ToolResult:
-        clock.time += seconds
+        clock.advance(seconds)
         return await ToolBox(["5"])(request)
 
     return tool
 
 
 async def test_a_model_call_is_one_record(caplog: pytest.LogCaptureFixture) -> None:
-    await batteries.logging(clock=HandClock())(asking(), Model([saying(tokens=7)]))
+    await batteries.logging(clock=FakeClock())(asking(), Model([saying(tokens=7)]))
 
     (record,) = caplog.records
     assert record.levelname == "INFO"
@@ -68,7 +70,7 @@ async def test_a_model_call_is_one_record(caplog: pytest.LogCaptureFixture) -> N
 
 
 async def test_a_tool_call_is_one_record(caplog: pytest.LogCaptureFixture) -> None:
-    clock = HandClock()
+    clock = FakeClock()
     await batteries.logging(clock=clock)(calling(), taking(clock, 1.5))
 
     (record,) = caplog.records
@@ -83,7 +85,7 @@ async def test_a_tool_call_is_one_record(caplog: pytest.LogCaptureFixture) -> No
 
 
 async def test_a_failure_is_a_warning_with_its_code(caplog: pytest.LogCaptureFixture) -> None:
-    log = batteries.logging(clock=HandClock())
+    log = batteries.logging(clock=FakeClock())
     with pytest.raises(Overloaded):
         await log(asking(), Model([Overloaded("busy")]))
     with pytest.raises(KeyError):
@@ -110,7 +112,7 @@ async def test_a_failure_is_a_warning_with_its_code(caplog: pytest.LogCaptureFix
 async def test_an_answer_from_the_cache_shows_in_its_tokens(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    log, cache = batteries.logging(clock=HandClock()), batteries.cache(60)
+    log, cache = batteries.logging(clock=FakeClock()), batteries.cache(60)
     model = Model([saying(tokens=7)])
 
     for _ in range(2):
@@ -235,7 +237,7 @@ async def test_a_name_that_a_model_made_up_cannot_pass_for_another_record(
 async def test_slow_calls_are_warned_of_by_name_and_with_who_waited(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    clock = HandClock()
+    clock = FakeClock()
     slow = batteries.slow_log(2.0, clock=clock)
     await slow(calling(), taking(clock, 2.0))
     request = replace(calling(), context=context_of("bob"))
@@ -254,10 +256,10 @@ async def test_slow_calls_are_warned_of_by_name_and_with_who_waited(
 
 
 async def test_a_slow_call_that_failed_is_warned_of_too(caplog: pytest.LogCaptureFixture) -> None:
-    clock = HandClock()
+    clock = FakeClock()
 
     async def fail(_request: ModelRequest) -> ModelReply:
-        clock.time += 9
+        clock.advance(9)
         raise Overloaded("busy")
 
     with pytest.raises(Overloaded):
@@ -270,7 +272,8 @@ async def test_the_fields_of_the_records_are_those_of_the_reference(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     log = batteries.logging(content=True)
-    await log(asking(), Model([saying()]))
+    with use_span(NonRecordingSpan(SpanContext(1, 2, is_remote=False))):
+        await log(asking(), Model([saying()]))
     await log(calling(), ToolBox(["5"]))
     with pytest.raises(Overloaded):
         await log(asking(), Model([Overloaded("busy")]))
@@ -279,6 +282,9 @@ async def test_the_fields_of_the_records_are_those_of_the_reference(
     assert set(re.findall(r"`(\w+)`", listed)) == {
         name for record in caplog.records for name in fields(record)
     }
+    traced, *others = map(vars, caplog.records)
+    assert (traced["trace_id"], traced["span_id"]) == (f"{1:032x}", f"{2:016x}")
+    assert not any("trace_id" in each for each in others)
 
 
 async def test_each_call_of_a_turn_is_logged(

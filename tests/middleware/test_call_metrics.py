@@ -17,8 +17,9 @@ from agentrail import ChatRequest, Delta, ModelReply, ModelRequest, Usage, middl
 from agentrail.errors import Overloaded
 from agentrail.middleware import _metrics
 from agentrail.model.scripted import call_tools
+from agentrail.testing import FakeClock
 from tests.docs.pages import rows
-from tests.middleware.calls import HandClock, Model, Reader, ToolBox, asking, calling, saying
+from tests.middleware.calls import Model, Reader, ToolBox, asking, calling, saying
 from tests.middleware.conftest import Opens
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +40,7 @@ class Measured:
     """A metrics middleware with an SDK behind it."""
 
     def __init__(self) -> None:
-        self.clock = HandClock()
+        self.clock = FakeClock()
         self.reader = InMemoryMetricReader()
         provider = MeterProvider([self.reader], shutdown_on_exit=False)
         self.middleware = middleware.metrics(meter=provider.get_meter("test"), clock=self.clock)
@@ -62,7 +63,7 @@ def measured() -> Measured:
 
 async def test_a_model_call_has_a_duration_and_tokens(measured: Measured) -> None:
     async def slow(request: ModelRequest) -> ModelReply:
-        measured.clock.time += 2
+        measured.clock.advance(2)
         usage = Usage(input_tokens=7, output_tokens=5)
         return ModelReply(message=saying().message, usage=usage)
 
@@ -82,9 +83,9 @@ async def test_a_model_call_that_streams_has_a_time_to_the_first_chunk(measured:
     reader = Reader()
 
     async def slow(request: ModelRequest) -> ModelReply:
-        measured.clock.time += 2
+        measured.clock.advance(2)
         await request.emit(Delta(text="many "))
-        measured.clock.time += 3
+        measured.clock.advance(3)
         await request.emit(Delta(text="pieces"))
         return saying("many pieces")
 

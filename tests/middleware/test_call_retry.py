@@ -22,7 +22,8 @@ from agentrail.errors import (
 )
 from agentrail.messages import ToolOutcome
 from agentrail.middleware._retry import Waits
-from tests.middleware.calls import HandClock, Model, Reader, ToolBox, asking, calling, saying
+from agentrail.testing import FakeClock
+from tests.middleware.calls import Model, Reader, ToolBox, asking, calling, saying
 from tests.middleware.conftest import Opens, stream
 
 pytestmark = pytest.mark.anyio
@@ -32,8 +33,13 @@ def seeded(seed: int = 1) -> Random:
     return Random(seed)  # noqa: S311 - it draws waits
 
 
+def jumping() -> FakeClock:
+    """Is a clock for those who wait for nobody."""
+    return FakeClock(autojump=True)
+
+
 async def test_a_model_call_that_may_go_well_later_is_made_again() -> None:
-    clock, model = HandClock(), Model([Overloaded("busy"), ModelUnavailable("gone"), saying()])
+    clock, model = jumping(), Model([Overloaded("busy"), ModelUnavailable("gone"), saying()])
     retry = middleware.retry(3, clock=clock, random=seeded())
 
     assert await retry(asking(), model) == saying()
@@ -42,7 +48,7 @@ async def test_a_model_call_that_may_go_well_later_is_made_again() -> None:
 
 
 async def test_the_last_failure_comes_out() -> None:
-    clock, model = HandClock(), Model([Overloaded("first"), Overloaded("second")])
+    clock, model = jumping(), Model([Overloaded("first"), Overloaded("second")])
 
     with pytest.raises(Overloaded, match="second"):
         await middleware.retry(2, clock=clock)(asking(), model)
@@ -53,7 +59,7 @@ async def test_the_last_failure_comes_out() -> None:
     "error", [ContextTooLong("long"), ModelRefused("no"), TooManyRequests("own"), KeyError("x")]
 )
 async def test_other_failures_are_not_tried_again(error: Exception) -> None:
-    clock, model = HandClock(), Model([error, saying()])
+    clock, model = jumping(), Model([error, saying()])
 
     with pytest.raises(type(error)):
         await middleware.retry(clock=clock)(asking(), model)
@@ -61,7 +67,7 @@ async def test_other_failures_are_not_tried_again(error: Exception) -> None:
 
 
 async def test_retry_after_is_waited_for() -> None:
-    clock, model = HandClock(), Model([RateLimited("slow down", retry_after=7), saying()])
+    clock, model = jumping(), Model([RateLimited("slow down", retry_after=7), saying()])
 
     await middleware.retry(clock=clock)(asking(), model)
 
@@ -69,7 +75,7 @@ async def test_retry_after_is_waited_for() -> None:
 
 
 async def test_a_retry_after_that_is_over_is_no_wait() -> None:
-    clock, model = HandClock(), Model([RateLimited("slow down", retry_after=-9), saying()])
+    clock, model = jumping(), Model([RateLimited("slow down", retry_after=-9), saying()])
 
     await middleware.retry(clock=clock)(asking(), model)
 
@@ -77,7 +83,7 @@ async def test_a_retry_after_that_is_over_is_no_wait() -> None:
 
 
 async def test_who_asks_for_too_long_a_wait_is_not_waited_for() -> None:
-    clock, model = HandClock(), Model([RateLimited("slow down", retry_after=31), saying()])
+    clock, model = jumping(), Model([RateLimited("slow down", retry_after=31), saying()])
 
     with pytest.raises(RateLimited):
         await middleware.retry(clock=clock)(asking(), model)
@@ -88,19 +94,19 @@ async def test_an_answer_that_has_begun_is_not_begun_again() -> None:
     reader, model = Reader(), Model([ModelUnavailable("broke off"), saying()], said_first="Once")
 
     with pytest.raises(ModelUnavailable):
-        await middleware.retry(clock=HandClock())(asking(emit=reader), model)
+        await middleware.retry(clock=jumping())(asking(emit=reader), model)
     assert reader.text == "Once"
 
 
 async def test_an_answer_that_nobody_reads_is_begun_again() -> None:
     model = Model([ModelUnavailable("broke off"), saying()], said_first="Once")
 
-    assert await middleware.retry(clock=HandClock())(asking(), model) == saying()
+    assert await middleware.retry(clock=jumping())(asking(), model) == saying()
 
 
 @pytest.mark.parametrize("outcome", ["error", "timeout"])
 async def test_a_tool_that_is_named_is_called_again(outcome: ToolOutcome) -> None:
-    clock, box = HandClock(), ToolBox([("no", outcome), "5"])
+    clock, box = jumping(), ToolBox([("no", outcome), "5"])
 
     result = await middleware.retry(tools=["add"], clock=clock)(calling(), box)
 
@@ -108,7 +114,7 @@ async def test_a_tool_that_is_named_is_called_again(outcome: ToolOutcome) -> Non
 
 
 async def test_a_tool_that_is_not_named_is_called_once() -> None:
-    clock, box = HandClock(), ToolBox([("no", "error"), "5"])
+    clock, box = jumping(), ToolBox([("no", "error"), "5"])
 
     result = await middleware.retry(tools=["other"], clock=clock)(calling(), box)
 
@@ -119,7 +125,7 @@ async def test_a_tool_that_is_not_named_is_called_once() -> None:
 async def test_a_denied_call_is_not_made_again(outcome: ToolOutcome) -> None:
     box = ToolBox([("no", outcome), "5"])
 
-    result = await middleware.retry(tools=["add"], clock=HandClock())(calling(), box)
+    result = await middleware.retry(tools=["add"], clock=jumping())(calling(), box)
 
     assert result.outcome == outcome
 
@@ -128,7 +134,7 @@ async def test_a_call_that_cannot_be_read_is_not_made_again() -> None:
     box, request = ToolBox([("no", "error"), "5"]), calling()
     unreadable = replace(request, call=replace(request.call, invalid="no JSON"))
 
-    result = await middleware.retry(tools=["add"], clock=HandClock())(unreadable, box)
+    result = await middleware.retry(tools=["add"], clock=jumping())(unreadable, box)
 
     assert result.content == "no"
 
@@ -136,7 +142,7 @@ async def test_a_call_that_cannot_be_read_is_not_made_again() -> None:
 async def test_the_last_result_of_a_tool_comes_out() -> None:
     box = ToolBox([("1", "error"), ("2", "error"), ("3", "error"), "4"])
 
-    result = await middleware.retry(3, tools=["add"], clock=HandClock())(calling(), box)
+    result = await middleware.retry(3, tools=["add"], clock=jumping())(calling(), box)
 
     assert result.content == "3"
 
@@ -182,7 +188,7 @@ async def test_the_clock_of_the_machine_waits() -> None:
 
 
 async def test_a_turn_survives_a_busy_model(open_host: Opens) -> None:
-    clock = HandClock()
+    clock = jumping()
     host = await open_host(
         [Overloaded("busy"), "fine", Overloaded("busy"), "fine again"],
         model=[middleware.retry(clock=clock)],
@@ -194,7 +200,7 @@ async def test_a_turn_survives_a_busy_model(open_host: Opens) -> None:
 
 
 async def test_a_stream_that_breaks_off_ends_as_a_failure(open_host: Opens) -> None:
-    clock = HandClock()
+    clock = jumping()
 
     async def break_off(request: ModelRequest) -> ModelReply:
         await Model([saying("begun")])(request)

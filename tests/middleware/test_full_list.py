@@ -39,8 +39,8 @@ from agentrail.host import AgentHost
 from agentrail.model import call_tools
 from agentrail.model.scripted import Scripted
 from agentrail.requests import Resume
+from agentrail.testing import FakeClock
 from agentrail.tool import Rule, allow, ask
-from tests.middleware.calls import HandClock
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +76,7 @@ class Shop:
     made: list[str] = field(factory=list[str])
     """The tool calls that came through."""
     hanging: anyio.Event = field(factory=anyio.Event)
-    clock: HandClock = field(factory=HandClock)
+    clock: FakeClock = field(factory=lambda: FakeClock(autojump=True))
     reader: InMemoryMetricReader = field(factory=InMemoryMetricReader)
     model: ScriptedModel = field(init=False)
 

@@ -8,17 +8,18 @@ from agentrail import ChatRequest, ModelRequest, middleware
 from agentrail.errors import ConfigError, TooManyRequests
 from agentrail.middleware._limit import Buckets
 from agentrail.model.scripted import call_tools
-from tests.middleware.calls import HandClock, Model, ToolBox, asking, calling, context_of, saying
+from agentrail.testing import FakeClock
+from tests.middleware.calls import Model, ToolBox, asking, calling, context_of, saying
 from tests.middleware.conftest import Opens, stream
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_model_call_over_the_limit_says_when_to_try_again() -> None:
-    clock, model = HandClock(), Model([saying()])
+    clock, model = FakeClock(), Model([saying()])
     limit = middleware.rate_limit(2, 60, clock=clock)
     await limit(asking(), model)
-    clock.time += 10
+    clock.advance(10)
     await limit(asking(), model)
 
     with pytest.raises(TooManyRequests, match=r"no more than 2 calls in 60 s.*in 20 s") as refused:
@@ -26,12 +27,12 @@ async def test_a_model_call_over_the_limit_says_when_to_try_again() -> None:
 
     assert refused.value.retry_after == pytest.approx(20, rel=1e-4)
     assert len(model.requests) == 2
-    clock.time += refused.value.retry_after or 0
+    clock.advance(refused.value.retry_after or 0)
     await limit(asking(), model)
 
 
 async def test_a_tool_call_over_the_limit_is_denied_and_says_when_to_try_again() -> None:
-    clock, box = HandClock(), ToolBox(["5"])
+    clock, box = FakeClock(), ToolBox(["5"])
     limit = middleware.rate_limit(1, 2.5, clock=clock)
     await limit(calling(), box)
 
@@ -43,7 +44,7 @@ async def test_a_tool_call_over_the_limit_is_denied_and_says_when_to_try_again()
 
 
 async def test_each_user_of_each_tenant_has_a_limit_of_its_own() -> None:
-    limit = middleware.rate_limit(1, 60, clock=HandClock())
+    limit = middleware.rate_limit(1, 60, clock=FakeClock())
     people = [context_of(), context_of("bob"), context_of("ann", "other")]
 
     for context in people:
@@ -54,7 +55,7 @@ async def test_each_user_of_each_tenant_has_a_limit_of_its_own() -> None:
 
 
 async def test_a_limit_may_hold_for_a_tenant() -> None:
-    limit = middleware.rate_limit(1, 60, by=middleware.by_tenant, clock=HandClock())
+    limit = middleware.rate_limit(1, 60, by=middleware.by_tenant, clock=FakeClock())
     await limit(asking(), Model([saying()]))
 
     with pytest.raises(TooManyRequests):
@@ -62,14 +63,14 @@ async def test_a_limit_may_hold_for_a_tenant() -> None:
 
 
 async def test_calls_of_the_hosts_own_are_not_counted() -> None:
-    limit = middleware.rate_limit(1, 60, clock=HandClock())
+    limit = middleware.rate_limit(1, 60, clock=FakeClock())
 
     for _ in range(3):
         await limit(asking(context=None), Model([saying()]))
 
 
 async def test_one_object_in_both_lists_counts_both_kinds_together() -> None:
-    limit = middleware.rate_limit(1, 60, clock=HandClock())
+    limit = middleware.rate_limit(1, 60, clock=FakeClock())
     await limit(asking(), Model([saying()]))
 
     assert (await limit(calling(), ToolBox(["5"]))).outcome == "denied"

@@ -20,30 +20,18 @@ from agentrail.messages import Message
 from agentrail.model import Models, ScriptedModel
 from agentrail.model.scripted import Scripted
 from agentrail.requests import Delta, ModelReply, ModelRequest
+from agentrail.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
 
 REQUEST = ModelRequest(model="m", messages=(Message.user("hi"),))
 
 
-class Hands:
-    """A clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def now(self) -> float:
-        return self.time
-
-
 class Tried:
     """A provider behind its breaker, and a clock."""
 
     def __init__(self, *script: Scripted) -> None:
-        self.clock = Hands()
+        self.clock = FakeClock()
         self.provider = ScriptedModel(script)
         self.models = Models([self.provider], clock=self.clock)
         self.call: Call[ModelRequest, ModelReply] = self.models.call("scripted:m")
@@ -76,7 +64,7 @@ async def test_an_open_one_says_when_to_come_back() -> None:
     tried = await started(*[Overloaded("no")] * 5)
     for _ in range(5):
         await tried.outcome()
-    tried.clock.time += 5
+    tried.clock.advance(5)
 
     with pytest.raises(CircuitOpen, match="'scripted' is left alone") as caught:
         await tried.call(REQUEST)
@@ -101,7 +89,7 @@ async def test_a_success_after_the_pause_closes_it() -> None:
     tried = await started(*[Overloaded("no")] * 5, "ok", *[Overloaded("no")] * 4, "ok")
     for _ in range(5):
         await tried.outcome()
-    tried.clock.time += 15
+    tried.clock.advance(15)
 
     assert [await tried.outcome() for _ in range(6)] == ["ok"] + [Overloaded] * 4 + ["ok"]
 
@@ -110,10 +98,10 @@ async def test_a_failure_after_the_pause_opens_it_at_once() -> None:
     tried = await started(*[Overloaded("no")] * 6, "ok")
     for _ in range(5):
         await tried.outcome()
-    tried.clock.time += 15
+    tried.clock.advance(15)
 
     assert [await tried.outcome() for _ in range(2)] == [Overloaded, CircuitOpen]
-    tried.clock.time += 15
+    tried.clock.advance(15)
     assert await tried.outcome() == "ok"
 
 
@@ -128,7 +116,7 @@ async def test_after_the_pause_one_call_tries_and_the_others_fail() -> None:
     tried = await started(*[Overloaded("no")] * 5, wait, "ok")
     for _ in range(5):
         await tried.outcome()
-    tried.clock.time += 15
+    tried.clock.advance(15)
     outcomes: list[object] = []
 
     async def ask() -> None:
@@ -156,7 +144,7 @@ async def test_the_first_piece_of_an_answer_closes_it() -> None:
     tried = await started(*[Overloaded("no")] * 5, "back", "ok", *[Overloaded("no")] * 5)
     for _ in range(5):
         await tried.outcome()
-    tried.clock.time += 15
+    tried.clock.advance(15)
 
     async def read() -> None:
         await tried.call(ModelRequest(model="m", messages=(), emit=emit))
@@ -177,13 +165,13 @@ async def test_a_trial_that_broke_off_is_one_failure() -> None:
             await super().complete(request)
             raise ModelUnavailable("broke off")
 
-    provider, clock = Breaks.repeat("half"), Hands()
+    provider, clock = Breaks.repeat("half"), FakeClock()
     models = Models([provider], clock=clock)
     await models.start()
     for _ in range(5):
         with pytest.raises(ModelUnavailable):
             await models.call("scripted:m")(REQUEST)
-    clock.time += 15
+    clock.advance(15)
 
     for _ in range(2):
         with pytest.raises(ModelUnavailable, match="broke off"):
@@ -197,13 +185,13 @@ async def ignore(_delta: Delta) -> None:
 async def test_a_rate_limit_rests_the_model_for_as_long_as_it_says() -> None:
     tried = await started(RateLimited("no", retry_after=7.0), "ok")
     await tried.outcome()
-    tried.clock.time += 6.5
+    tried.clock.advance(6.5)
 
     with pytest.raises(CircuitOpen, match="for the model 'm'") as caught:
         await tried.call(REQUEST)
 
     assert caught.value.retry_after == 0.5
-    tried.clock.time += 0.5
+    tried.clock.advance(0.5)
     assert await tried.outcome() == "ok"
 
 
@@ -227,7 +215,7 @@ async def test_after_a_rate_limit_all_calls_are_made() -> None:
 
     tried = await started(RateLimited("no", retry_after=7.0), wait, "ok")
     await tried.outcome()
-    tried.clock.time += 7
+    tried.clock.advance(7)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(tried.outcome)
@@ -239,9 +227,9 @@ async def test_after_a_rate_limit_all_calls_are_made() -> None:
 async def test_no_model_rests_for_longer_than_five_minutes() -> None:
     tried = await started(RateLimited("no", retry_after=86_400.0), "ok")
     await tried.outcome()
-    tried.clock.time += 299
+    tried.clock.advance(299)
     assert await tried.outcome() is CircuitOpen
-    tried.clock.time += 1
+    tried.clock.advance(1)
 
     assert await tried.outcome() == "ok"
 
@@ -291,7 +279,7 @@ async def test_a_shorter_wait_does_not_shorten_a_longer_one() -> None:
         await begun.wait()
         await tried.outcome()
         go.set()
-    tried.clock.time += 30
+    tried.clock.advance(30)
 
     assert await tried.outcome() is CircuitOpen
 
@@ -315,7 +303,7 @@ async def test_a_cancelled_call_counts_as_nothing() -> None:
     assert scope.cancelled_caught
 
     assert [await tried.outcome() for _ in range(2)] == [Overloaded, CircuitOpen]
-    tried.clock.time += 15
+    tried.clock.advance(15)
     with anyio.CancelScope() as scope:
         await tried.call(asked)
     assert scope.cancelled_caught
@@ -337,7 +325,7 @@ async def test_a_failing_reader_counts_as_nothing() -> None:
 
 async def test_each_provider_has_its_own() -> None:
     bad, good = ScriptedModel.repeat(Overloaded("no"), "bad"), ScriptedModel.repeat("ok", "good")
-    models = Models([bad, good], clock=Hands())
+    models = Models([bad, good], clock=FakeClock())
     await models.start()
     for _ in range(6):
         with pytest.raises(ModelError):
