@@ -5,6 +5,7 @@ for all of them); the host runs it on asyncio and on trio.
 """
 
 from agentrail.agent import Limits
+from agentrail.command import Commands, command
 from agentrail.errors import AgentrailError, ToolError
 from agentrail.events import Event
 from agentrail.hook import ContextProvider, Middleware, Plugin, PluginFailure, Tool
@@ -46,6 +47,7 @@ __all__ = [
     "BearerTokens",
     "ChatRequest",
     "ChatResponse",
+    "Commands",
     "ContextProvider",
     "Delta",
     "Event",
@@ -76,6 +78,7 @@ __all__ = [
     "ToolRequest",
     "ToolResult",
     "Usage",
+    "command",
     "create_app",
     "define_plugin",
     "standard_routes",

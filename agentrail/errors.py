@@ -10,6 +10,7 @@ AgentrailError                internal_error
 │   ├── InvalidJSON           invalid_json
 │   ├── InvalidId             invalid_id
 │   ├── PayloadTooLarge       payload_too_large
+│   ├── AttachmentTypeRefused attachment_type_refused
 │   ├── Unauthenticated       unauthenticated
 │   ├── Forbidden             forbidden
 │   ├── AgentNotFound         agent_not_found
@@ -18,6 +19,7 @@ AgentrailError                internal_error
 │   ├── SessionBusy           session_busy
 │   ├── TurnNotFound          turn_not_found
 │   ├── ArtifactNotFound      artifact_not_found
+│   ├── AttachmentNotFound    attachment_not_found
 │   ├── NotPending            not_pending: the turn does not wait for that approval
 │   ├── KeyReused             idempotency_key_reused: the key came with another request before
 │   ├── TooManyRequests       too_many_requests: a limit of this host's own
@@ -71,17 +73,6 @@ class AgentrailError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after
-
-
-def error_of(code: str, detail: str) -> AgentrailError:
-    """Return the error with that code, or an ``AgentrailError`` when there is none."""
-    kinds = [AgentrailError]
-    for kind in kinds:  # grows while it is gone through
-        if kind.code == code:
-            return kind(detail)
-        if kind is not CompositionError:  # which is made of faults
-            kinds += kind.__subclasses__()
-    return AgentrailError(detail)
 
 
 class ConfigError(AgentrailError):
@@ -145,10 +136,17 @@ class InvalidId(RequestError):
 
 
 class PayloadTooLarge(RequestError):
-    """The body, an attachment, or the number of attachments is over its limit."""
+    """The body, an attachment, or how many there are is over its limit."""
 
     code = "payload_too_large"
     status = 413
+
+
+class AttachmentTypeRefused(RequestError):
+    """The host takes no attachments of that type; the type is what the content says."""
+
+    code = "attachment_type_refused"
+    status = 415
 
 
 class Unauthenticated(RequestError):
@@ -205,6 +203,13 @@ class ArtifactNotFound(RequestError):
     """The session has no artifact with that id."""
 
     code = "artifact_not_found"
+    status = 404
+
+
+class AttachmentNotFound(RequestError):
+    """The session has no attachment with that hash."""
+
+    code = "attachment_not_found"
     status = 404
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Final, Literal
 
 import msgspec
 
-from agentrail.messages import Message, StopReason, ToolOutcome, Usage, Wire
+from agentrail.messages import AttachedFile, Message, StopReason, ToolOutcome, Usage, Wire
 
 SCHEMA_VERSION: Final = 1
 """The version of the shapes in this module; it changes when a field changes its meaning."""
@@ -211,6 +211,14 @@ class MessageRecorded(Event, kw_only=True, tag_field="type", tag="message"):
         return self.tokens
 
 
+class AttachmentsKept(Event, kw_only=True, tag_field="type", tag="attachments.kept"):
+    """The files that came with the turn's message; their content is kept outside the log."""
+
+    audience: ClassVar[Audience] = "log"
+
+    files: tuple[AttachedFile, ...]
+
+
 class AttachmentsAdded(Event, kw_only=True, tag_field="type", tag="attachments"):
     """What the attachment handlers made of the turn's files; put before the user's message."""
 
@@ -243,6 +251,70 @@ class ArtifactKept(Event, kw_only=True, tag_field="type", tag="artifact"):
     text: str
 
 
+class HookDid(msgspec.Struct, array_like=True, gc=False):
+    """What a hook did in a run besides being called."""
+
+    changed: int = 0
+    """How often it returned something else in place of what it was given."""
+    answered: int = 0
+    """How often it gave an answer, a result or an addition of its own."""
+    errors: int = 0
+    timeouts: int = 0
+    cancelled: int = 0
+    """How often it was cut off because the run was ended."""
+    skipped: int = 0
+    """How often it was left alone because it kept failing."""
+    error: str = ""
+    """The type of its last error."""
+
+
+class HookRan(msgspec.Struct, array_like=True, gc=False):
+    """The calls of one hook of one plugin in a run; times are in microseconds."""
+
+    hook: str
+    plugin: str
+    calls: int = 0
+    """How often it was called, whatever became of it."""
+    micros: int = 0
+    """What all its calls took."""
+    longest: int = 0
+    did: HookDid | None = None
+
+
+class ModelAsked(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One model call of a run, with the hooks and the middleware around it."""
+
+    model: str
+    """The model that answered, as ``provider:model``, or else the one that was asked."""
+    micros: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    outcome: str = "ok"
+    """``ok``, ``cancelled``, or the error's code."""
+
+
+class RunRecorded(Event, tag_field="type", tag="run"):
+    """How a run went: who had a part in it, and for how long.  Written with the run's end.
+
+    Times are in microseconds.
+    """
+
+    audience: ClassVar[Audience] = "log"
+
+    transport: str = ""
+    micros: int = 0
+    """From the run's beginning to the writing of its end."""
+    waited: int = 0
+    """Until it had its session, the writing of its beginning included."""
+    first_text: int | None = None
+    """From its beginning to the first piece of an answer."""
+    hooks: tuple[HookRan, ...] = ()
+    """In the order in which they were called first."""
+    models: tuple[ModelAsked, ...] = ()
+    traceparent: str = ""
+    """The run's span, as W3C trace context writes it."""
+
+
 class SessionReset(Event, tag_field="type", tag="session.reset"):
     """The model's window begins after this event; the history before it stays."""
 
@@ -269,7 +341,14 @@ WireEvent = (
 """What a client reads."""
 
 Recorded = (
-    WireEvent | MessageRecorded | AttachmentsAdded | ContextAdded | ArtifactKept | SessionReset
+    WireEvent
+    | MessageRecorded
+    | AttachmentsKept
+    | AttachmentsAdded
+    | ContextAdded
+    | ArtifactKept
+    | RunRecorded
+    | SessionReset
 )
 """What a session's log holds."""
 

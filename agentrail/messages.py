@@ -52,6 +52,8 @@ class Image(Wire, tag_field="type", tag="image"):
 
     mime_type: str
     data: bytes
+    sha256: str = ""
+    """Instead of ``data``: the hash of an attachment of the session that is the image."""
 
 
 class Reasoning(Wire, tag_field="type", tag="reasoning"):
@@ -134,7 +136,20 @@ class Attachment(Wire):
 
     filename: str
     mime_type: str
+    """What the sender says; from the host on, what the content says."""
     data: bytes
+
+
+class AttachedFile(Wire, omit_defaults=False):
+    """An attachment that is kept, without its content."""
+
+    sha256: str
+    """The hash of its content, in hex; it is fetched by it."""
+    filename: str
+    mime_type: str
+    """What its content says."""
+    size: int
+    """In bytes."""
 
 
 class Usage(Wire, omit_defaults=False):

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from agentrail.events import Event, TurnOutcome
 from agentrail.messages import (
+    AttachedFile,
     Attachment,
     Message,
     OutputSpec,
@@ -338,6 +339,14 @@ class Host(Protocol):
 
     async def artifact(self, principal: Principal, session_id: str, artifact_id: str) -> str:
         """Return the whole of a tool's result that the model was shown a part of."""
+        ...
+
+    async def attachments(self, principal: Principal, session_id: str) -> Sequence[AttachedFile]:
+        """Return the files that came with the messages of the session, by name."""
+        ...
+
+    async def attachment(self, principal: Principal, session_id: str, sha256: str) -> Attachment:
+        """Return a file that came with a message of the session."""
         ...
 
     async def sessions(

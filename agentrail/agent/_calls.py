@@ -94,7 +94,8 @@ class Calls:
     async def _one(self, call: ToolCall, refusal: str) -> ToolResult | Asked:
         """Return the result of one call, recorded; or that it has to wait."""
         journal, clock = self.run.journal, self.run.clock
-        with span(self.run.tracer, f"execute_tool {call.name}", _attributes(call)) as current:
+        attributes = {**self.run.attributes, **_attributes(call)}
+        with span(self.run.tracer, f"execute_tool {call.name}", attributes) as current:
             refused = refusal or self._repeated(call)
             decided = _error(call, refused) if refused else await self._decide(call)
             if isinstance(decided, Asked):

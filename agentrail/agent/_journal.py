@@ -15,6 +15,7 @@ from agentrail.events import (
     MessageRecorded,
     ToolStart,
 )
+from agentrail.hook import Account
 from agentrail.messages import NO_USAGE, Message, Part, StopReason, Text, Usage
 from agentrail.requests import Delta
 from agentrail.session import Lease, SessionStore, call_ends, recorded
@@ -44,11 +45,15 @@ class Journal:
     usage: Usage = NO_USAGE
     ended: bool = False
     """Whether the run's terminal event is written."""
+    is_taken: bool = field(default=False, init=False)
+    """Whether events were taken to open the log with, and it is not known to be open."""
     _pending: list[Event] = field(factory=list[Event])
     _kept: list[Event] = field(factory=list[Event])
     """The messages of the turn, and the beginnings of its tool calls."""
     on_written: Callable[[], None] | None = None
     """Is told each time that events were written."""
+    account: Account | None = None
+    """Sums the run up; its record is kept right before the terminal event."""
     _message_id: str = ""
     _pieces: list[str] = field(factory=list[str])
     """The text of the answer that is arriving."""
@@ -75,12 +80,13 @@ class Journal:
 
     def take(self) -> Sequence[Event]:
         """Return what was added and not written, for the store to write as it opens the log."""
-        taken, self._pending = self._pending, []
+        taken, self._pending, self.is_taken = self._pending, [], True
         return taken
 
     async def open(self, store: SessionStore, lease: Lease) -> None:
         """Go on in a session's log, whose opening events are the run's first ones."""
         self.store, self.lease, self._durable = store, lease, len(self._kept)
+        self.is_taken = False
         await self._shown(lease.opening)
 
     def take_up(self, events: Sequence[Event]) -> None:
@@ -113,6 +119,16 @@ class Journal:
             replace(event, turn_id=self.turn_id, session_id=self.session_id, step=self.step)
         )
 
+    def end(self, event: Event) -> None:
+        """Put a terminal event at the end, after the record of the run."""
+        if self.reader is not None:
+            self._settle_deltas()
+        account, self.account = self.account, None  # a run has one record
+        if account is not None and self.lease is not None:
+            now = self.clock.monotonic()
+            self._pending.append(account.record(self.turn_id, self.session_id, now))
+        self.add(event)
+
     def record(self, message: Message) -> None:
         """Keep a whole message; an answer that was arriving has arrived by it."""
         if message.role == "assistant":
@@ -129,6 +145,8 @@ class Journal:
     async def delta(self, delta: Delta) -> None:
         """Take a piece of an answer; it is written and shown within ``COALESCE`` seconds."""
         self._pieces.append(delta.text)
+        if self.account is not None and self.account.first_text is None and delta.text:
+            self.account.first_text = self.clock.monotonic()
         if self.reader is None:
             return
         self._unsent.append(delta)
@@ -160,11 +178,10 @@ class Journal:
         if not batch:
             return
         written: Sequence[Event] = ()
-        head = 0 if self.lease is None else self.lease.head
         try:
             written = await self._write(batch)
         finally:
-            if written or (self.lease is not None and self.lease.head > head):
+            if written or (self.lease is not None and self.lease.written is batch):
                 self._durable, self.ended = kept, isinstance(batch[-1], TERMINAL)
             else:
                 self._pending[:0] = batch

@@ -1,5 +1,6 @@
 """The agent loop: the model and its tools, in turn, until there is an answer."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -12,8 +13,15 @@ from agentrail.agent._calls import Calls
 from agentrail.agent._context import fit
 from agentrail.agent._limits import counted
 from agentrail.agent._run import Agent, Run
-from agentrail.errors import ContextTooLong, OutputInvalid
-from agentrail.events import ApprovalRequired, MessageEnd, MessageStart, StepEnd, StepStart
+from agentrail.errors import AgentrailError, ContextTooLong, OutputInvalid
+from agentrail.events import (
+    ApprovalRequired,
+    MessageEnd,
+    MessageStart,
+    ModelAsked,
+    StepEnd,
+    StepStart,
+)
 from agentrail.hook import span
 from agentrail.ids import new_id
 from agentrail.messages import NO_USAGE, Message, Part, StopReason, ToolCall, ToolResult
@@ -140,18 +148,36 @@ async def _ask(agent: Agent, run: Run, messages: Sequence[Message]) -> ModelRepl
         emit=journal.delta,
         context=run.context,
     )
-    if run.tracer is None:
-        reply = await agent.model(request)
-    else:
-        with span(
-            run.tracer, f"chat {request.model}", _attributes(agent), SpanKind.CLIENT
-        ) as current:
-            reply = await agent.model(request)
-            _describe(current, reply)
+    began, answered = run.clock.monotonic(), None
+    try:
+        if run.tracer is None:
+            answered = reply = await agent.model(request)
+        else:
+            name, attributes = f"chat {request.model}", _attributes(agent, run)
+            with span(run.tracer, name, attributes, SpanKind.CLIENT) as current:
+                answered = reply = await agent.model(request)
+                _describe(current, reply)
+    finally:
+        _note(agent, run, began, answered)
     if not journal.arriving and reply.message.text:
         # Answered at once, by a middleware or a model that does not stream.
         await journal.delta(Delta(text=reply.message.text))
     return reply
+
+
+def _note(agent: Agent, run: Run, began: float, reply: ModelReply | None) -> None:
+    """Note a model call that is over: with its reply, or where its error is being handled."""
+    account, micros = run.journal.account, int((run.clock.monotonic() - began) * 1e6)
+    if account is None:
+        return
+    if reply is not None:
+        model, used = reply.model or agent.reference, reply.usage
+        asked = ModelAsked(model, micros, used.input_tokens, used.output_tokens)
+    else:
+        error = sys.exception()
+        outcome = error.code if isinstance(error, AgentrailError) else "cancelled"
+        asked = ModelAsked(agent.reference, micros, outcome=outcome)
+    account.asked.append(asked)
 
 
 def _recorded(agent: Agent, run: Run, reply: ModelReply) -> Message:
@@ -219,8 +245,9 @@ def _correction(run: Run, error: ValueError) -> Message:
     return message
 
 
-def _attributes(agent: Agent) -> Mapping[str, AttributeValue]:
+def _attributes(agent: Agent, run: Run) -> Mapping[str, AttributeValue]:
     return {
+        **run.attributes,
         names.OPERATION_NAME: "chat",
         names.PROVIDER_NAME: agent.reference.partition(":")[0],
         names.REQUEST_MODEL: agent.request.model,

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from attrs import define, field, frozen
 from opentelemetry.trace import Tracer
+from opentelemetry.util.types import AttributeValue
 
 from agentrail.agent._journal import Journal
 from agentrail.agent._limits import Limits, Prices
@@ -57,6 +58,8 @@ class Run:
     journal: Journal
     clock: Clock
     tracer: Tracer | None = None
+    attributes: Mapping[str, AttributeValue] = field(factory=dict[str, AttributeValue])
+    """What the spans of its model calls and tool calls have in common."""
     decisions: Mapping[str, Decision] = field(factory=dict[str, Decision])
     """What people decided, by the ids of the calls."""
     pending: Sequence[ToolCall] = ()

@@ -1,5 +1,6 @@
 """The command line."""
 
+import shlex
 import sys
 from enum import StrEnum
 from functools import partial
@@ -14,6 +15,9 @@ from agentrail.cli._chat import chat as run_chat
 from agentrail.cli._console import print_error
 from agentrail.cli._doctor import doctor as run_doctor
 from agentrail.cli._explain import explain as run_explain
+from agentrail.cli._explain_turn import explain_turn
+from agentrail.cli._new import new as make_project
+from agentrail.cli._serve import optional
 from agentrail.cli._serve import serve as run_serve
 from agentrail.cli._sessions import show_session, show_sessions
 from agentrail.errors import AgentrailError
@@ -44,6 +48,19 @@ class Backend(StrEnum):
 App = Annotated[str, typer.Argument(help="The application, as module:attribute.")]
 AppOption = Annotated[str, typer.Option("--app", help="The application, as module:attribute.")]
 DataDir = Annotated[Path | None, typer.Option(help="Where sessions are kept.", show_default="data")]
+Host = Annotated[str, typer.Option(help="The address to bind to.")]
+Port = Annotated[
+    int, typer.Option(min=0, max=65535, help="The port to bind to; 0 takes a free one.")
+]
+BackendOption = Annotated[Backend, typer.Option("--backend", help="The event loop.")]
+Grace = Annotated[float, typer.Option(min=0, help="Seconds that turns have to end at a stop.")]
+
+_MADE = """\
+made {0}; to run it:
+
+  cd {1}
+  agentrail local install --if-missing
+  agentrail dev"""
 
 
 def _print_version(wanted: bool) -> None:
@@ -65,20 +82,50 @@ def options(
 
 
 @app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The name of the project.")],
+    directory: Annotated[
+        Path | None,
+        typer.Option(help="The directory to make.", show_default="the name"),
+    ] = None,
+) -> None:
+    """Make a project: a host to run, to change and to test."""
+    made = make_project(name, directory)
+    typer.echo(_MADE.format(made, shlex.quote(str(made))))
+
+
+@app.command()
 def serve(
     application: App = "app:app",
-    host: Annotated[str, typer.Option(help="The address to bind to.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port to bind to; 0 takes a free one.")
-    ] = 8642,
+    host: Host = "127.0.0.1",
+    port: Port = 8642,
     data_dir: DataDir = None,
-    backend: Annotated[Backend, typer.Option(help="The event loop.")] = Backend.ASYNCIO,
-    grace: Annotated[
-        float, typer.Option(min=0, help="Seconds that turns have to end at a stop.")
-    ] = 10.0,
+    backend: BackendOption = Backend.ASYNCIO,
+    grace: Grace = 10.0,
 ) -> None:
     """Serve an application over HTTP."""
     run_serve(application, (host, port), data_dir, backend.value, grace)
+
+
+@app.command()
+def dev(
+    application: App = "app:app",
+    host: Host = "127.0.0.1",
+    port: Port = 8642,
+    data_dir: DataDir = None,
+    backend: BackendOption = Backend.ASYNCIO,
+    grace: Grace = 10.0,
+) -> None:
+    """Serve an application, and start it again when a Python file changes."""
+    optional("_dev").dev(application, (host, port), data_dir, backend.value, grace)
+
+
+@app.command("dev-child", hidden=True)
+def dev_child(
+    listener: int, application: str, backend: str, grace: float, data_dir: DataDir = None
+) -> None:
+    """Serve for ``agentrail dev``."""
+    optional("_dev").serve_child(listener, application, backend, grace, data_dir)
 
 
 @app.command()
@@ -102,8 +149,14 @@ def explain(
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Print which hooks run on which path instead.")
     ] = False,
+    turn: Annotated[
+        str | None, typer.Option(help="A turn; print who had which part in it instead.")
+    ] = None,
 ) -> None:
     """Print every hook of an application: who runs it, in which order, and why."""
+    if turn is not None:
+        explain_turn(application, turn, data_dir)
+        return
     run_explain(application, data_dir, coverage=coverage)
 
 

@@ -34,7 +34,7 @@ def show_sessions(spec: str, data_dir: Path | None, caller: Principal) -> None:
     rows: list[tuple[str, ...]] = []
 
     async def read() -> None:
-        async with _opened(host) as store:
+        async with opened(host) as store:
             for row in await store.sessions(caller.tenant_id, caller.user_id, limit=ROWS):
                 turn = await _suspended(store, row.session_id)
                 waits = turn.turn_id if turn else ""
@@ -56,7 +56,7 @@ def show_session(spec: str, session_id: str, data_dir: Path | None, *, context: 
     console = Console(highlight=False)
 
     async def read() -> None:
-        async with _opened(host) as store:
+        async with opened(host) as store:
             owner = await store.find(session_id)
             if owner is None:
                 raise SessionNotFound(f"there is no session {session_id!r}")
@@ -73,7 +73,7 @@ def show_session(spec: str, session_id: str, data_dir: Path | None, *, context: 
 
 
 @asynccontextmanager
-async def _opened(host: AgentHost) -> AsyncGenerator[SessionStore]:
+async def opened(host: AgentHost) -> AsyncGenerator[SessionStore]:
     """Yield the host's store, open for the length of the block; the host is not started."""
     store = host.core.store
     await store.start()

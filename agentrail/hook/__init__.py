@@ -1,5 +1,6 @@
 """The plugin contract, and the one mechanism that calls what plugins implement."""
 
+from agentrail.hook._account import Account
 from agentrail.hook._chain import Call, Middleware, chain
 from agentrail.hook._contract import (
     AfterResponse,
@@ -30,13 +31,14 @@ from agentrail.hook._run import (
     log_failure,
 )
 from agentrail.hook._spec import HOOKS, HookSpec, Kind
-from agentrail.hook._trace import active_tracer, span
+from agentrail.hook._trace import Watcher, active_tracer, apart, late_spans, span
 from agentrail.hook._watchdog import Guard, Watchdog
 
 __all__ = [
     "COVERAGE",
     "FAILED",
     "HOOKS",
+    "Account",
     "AfterResponse",
     "AfterToolCall",
     "AttachmentHandler",
@@ -64,13 +66,16 @@ __all__ = [
     "Policy",
     "Tool",
     "Watchdog",
+    "Watcher",
     "active_tracer",
+    "apart",
     "attempt",
     "calling",
     "chain",
     "compile_hooks",
     "fallback",
     "in_order",
+    "late_spans",
     "log_failure",
     "provider_hooks",
     "span",

@@ -31,6 +31,8 @@ class Breaker:
     """The circuit breakers of all hooks; it knows only of those whose last call failed."""
 
     monotonic: Callable[[], float]
+    on_change: Callable[[Hook, bool], None] | None = None
+    """Is told which hook is left alone from now on, or is no more."""
     troubles: dict[Hook, _Trouble] = field(factory=dict[Hook, _Trouble], init=False)
 
     def check(self, hook: Hook) -> None:
@@ -61,9 +63,15 @@ class Breaker:
                 FAILURES,
                 PAUSE_SECONDS,
             )
+            self._changed(hook, left_alone=True)
 
     def succeeded(self, hook: Hook) -> None:
         """Forget what was counted."""
         trouble = self.troubles.pop(hook, None)
         if trouble is not None and trouble.failures >= FAILURES:
             _log.warning("%s is back", hook)
+            self._changed(hook, left_alone=False)
+
+    def _changed(self, hook: Hook, *, left_alone: bool) -> None:
+        if self.on_change is not None:
+            self.on_change(hook, left_alone)

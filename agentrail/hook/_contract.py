@@ -85,7 +85,7 @@ Lifecycle = Callable[[], Awaitable[None] | None]
 """``start`` and ``stop``."""
 
 Observer = Callable[[RequestContext], Awaitable[None] | None]
-"""``on_request_start``, ``on_turn_persisted`` and ``on_request_end``."""
+"""``on_request_start``, ``on_turn_persisted``, ``on_request_end`` and ``on_session_deleted``."""
 
 Interceptor = Callable[
     [ChatRequest, RequestContext], Awaitable[ChatResponse | None] | ChatResponse | None

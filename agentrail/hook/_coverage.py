@@ -53,6 +53,7 @@ COVERAGE: Final[Mapping[str, Path]] = MappingProxyType(
             "the host starts after it died between a commit and its hooks",
             frozenset({"on_turn_persisted"}),
         ),
+        "deleted": Path("a session is deleted", frozenset({"on_session_deleted"})),
         "summary": Path("the host has the history summarized", _MODEL),
     }
 )

@@ -1,7 +1,7 @@
 """The funnel: every hook of every plugin is called here and nowhere else.
 
-Order, deadline, error policy, circuit breaker and span are decided in this module.  Cancellation
-from outside is never caught: it passes through every hook.
+Order, deadline, error policy, circuit breaker, span and record are decided in this module.
+Cancellation from outside is never caught: it passes through every hook.
 """
 
 import logging
@@ -10,13 +10,14 @@ from contextvars import ContextVar
 from typing import Final, TypeVar
 
 import anyio
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from opentelemetry.trace import Tracer
 
 from agentrail.errors import HookTimeout, HookTypeError, RequestRefused
+from agentrail.hook._account import Account
 from agentrail.hook._breaker import Breaker, LeftAlone
 from agentrail.hook._order import Hook
-from agentrail.hook._trace import hook_span
+from agentrail.hook._trace import NO_ATTRIBUTES, Attributes, Watcher, hook_span
 from agentrail.hook._watchdog import Guard, Watchdog
 
 _log = logging.getLogger("agentrail.hook")
@@ -55,19 +56,35 @@ def log_failure(failure: PluginFailure) -> None:
     )
 
 
+def _breaker_of(funnel: "Funnel") -> Breaker:
+    return Breaker(funnel.watchdog.monotonic)
+
+
 @define(slots=True)
 class Funnel:
-    """Calls the hooks of one run."""
+    """Calls hooks: those of a host, or of one run."""
 
     watchdog: Watchdog
     on_failure: FailureHandler = log_failure
     tracer: Tracer | None = None
+    """Makes a span of every call; None: of none."""
     generation: int = 0
-    breaker: Breaker = field(init=False)
+    breaker: Breaker = field(default=Factory(_breaker_of, takes_self=True))
+    watchers: tuple[Watcher, ...] = ()
+    account: Account | None = None
+    """Sums up what the hooks of one run do."""
 
-    def __attrs_post_init__(self) -> None:
-        """Trust every hook."""
-        self.breaker = Breaker(self.watchdog.monotonic)
+    def of_run(self, account: Account) -> "Funnel":
+        """Return the funnel of one run, which sums up what its hooks do."""
+        return Funnel(
+            self.watchdog,
+            self.on_failure,
+            self.tracer,
+            self.generation,
+            self.breaker,
+            self.watchers,
+            account,
+        )
 
     async def observe(
         self, hooks: Sequence[Hook], *arguments: object, shield: bool = False
@@ -137,8 +154,20 @@ class Funnel:
                 group.start_soon(fill, index)
         return [result for slot in slots for result in slot]
 
+    def changed(self, hook: Hook) -> None:
+        """Note that a hook changed what it was given in place."""
+        if self.account is not None:
+            self.account.did(hook).changed += 1
+
+    def withheld(self, hook: Hook) -> None:
+        """Note that a hook kept back what it was given."""
+        if self.account is not None:
+            self.account.did(hook).answered += 1
+
     async def report(self, hook: Hook, error: Exception) -> None:
         """Tell the application of a failure; a handler that fails, or is late, changes nothing."""
+        if self.account is not None:
+            self.account.failed(hook, error)
         failure = PluginFailure(plugin=hook.plugin, hook=hook.name, error=error)
         with self.watchdog.guard() as guard:
             guard.arm("on_plugin_error", REPORT_SECONDS)
@@ -167,7 +196,7 @@ class Funnel:
         troubles = breaker.troubles  # asked for each call, and nearly always empty
         while index < len(hooks):
             failure: Exception | None = None
-            with self.watchdog.guard(shield=shield) as guard:
+            with self._guard(hooks, index, shield=shield) as guard:
                 while index < len(hooks):
                     hook = hooks[index]
                     try:
@@ -182,8 +211,8 @@ class Funnel:
                         if guard.expired:  # it swallowed the cancellation and came back
                             break
                         done = take is not None and take(hook, result)
-                        if troubles:
-                            breaker.succeeded(hook)
+                        if troubles or self.watchers or result is not None:
+                            self._called(hook, guard, arguments if take else (), result)
                         if done:
                             return
                     except Exception as error:  # noqa: BLE001 - boundary: plugin
@@ -193,15 +222,16 @@ class Funnel:
             # One guard serves hook after hook; only a failure makes it necessary to open another.
             if index == len(hooks):
                 return
-            await self._failed(hooks[index], failure, refuse=refuse, shield=shield)
+            await self._failed(hooks[index], failure, guard, refuse=refuse, shield=shield)
             index += 1
 
     async def _failed(
-        self, hook: Hook, failure: Exception | None, *, refuse: bool, shield: bool
+        self, hook: Hook, failure: Exception | None, guard: Guard, *, refuse: bool, shield: bool
     ) -> None:
         """Count and report a failure; without one, the hook was late."""
         if failure is None:
             failure = HookTimeout(f"{hook} took longer than {hook.deadline:g} s")
+        self._note_failure(hook, failure, guard)
         if not isinstance(failure, LeftAlone):
             self.breaker.failed(hook)
             with anyio.CancelScope(shield=shield):
@@ -215,11 +245,54 @@ class Funnel:
         if self.tracer is None:
             result = await hook.invoke(*arguments)
         else:
-            with hook_span(self.tracer, hook, self.generation):
+            with hook_span(self.tracer, hook, self.generation, guard, self._common):
                 result = await hook.invoke(*arguments)
         if not hook.is_async and self.watchdog.monotonic() > guard.deadline:
             _log.warning("%s blocked the host for over %g s", hook, hook.deadline)
         return result
+
+    def _guard(self, hooks: Sequence[Hook], index: int, *, shield: bool) -> Guard:
+        """Return the guard for the calls of hooks from ``index`` on."""
+        guard = self.watchdog.guard(shield=shield)
+        if self.account is not None:
+            self.account.opened(hooks[index:] if index else hooks, guard)
+        if self.watchers:
+            guard.on_cut = self._cut
+        return guard
+
+    def _called(self, hook: Hook, guard: Guard, given: tuple[object, ...], result: object) -> None:
+        """Note a call that came to its end; its result may stand for what was given."""
+        self.breaker.succeeded(hook)
+        if given and result is not None and self.account is not None:
+            self.account.returned(hook, given[-2:][0], result)  # the last one is the context
+        if self.watchers:
+            self._tell(hook, self.watchdog.monotonic() - guard.times[-1], "ok")
+
+    def _note_failure(self, hook: Hook, failure: Exception, guard: Guard) -> None:
+        """Note a call that failed; its guard is closed."""
+        if isinstance(failure, LeftAlone):
+            if self.account is not None:
+                self.account.did(hook).skipped += 1
+            self._tell(hook, 0.0, "skipped")
+            return
+        outcome = "timeout" if isinstance(failure, HookTimeout) else "error"
+        self._tell(hook, guard.times[-1] - guard.times[-2], outcome, failure)
+
+    def _cut(self, guard: Guard) -> None:
+        """Tell of the hook that was cut off in a guard."""
+        if isinstance(guard.what, Hook):
+            self._tell(guard.what, guard.times[-1] - guard.times[-2], "cancelled")
+
+    def _tell(
+        self, hook: Hook, seconds: float, outcome: str, error: Exception | None = None
+    ) -> None:
+        for watcher in self.watchers:
+            watcher(hook, seconds, outcome, error, self._common)
+
+    @property
+    def _common(self) -> Attributes:
+        """What all spans of the run have."""
+        return NO_ATTRIBUTES if self.account is None else self.account.attributes
 
 
 def _checked(hook: Hook, result: object, expected: type[T] | tuple[type[T], ...]) -> T:

@@ -45,9 +45,10 @@ HOOKS: Final[Mapping[str, HookSpec]] = MappingProxyType(
         "after_tool_call": HookSpec(Kind.TOOL, ("call", "result", "context"), 2.0),
         "on_turn_persisted": HookSpec(Kind.OBSERVE, ("context",), 10.0),
         "on_request_end": HookSpec(Kind.OBSERVE, ("context",), 2.0),
+        "on_session_deleted": HookSpec(Kind.OBSERVE, ("context",), 10.0),
     }
 )
-"""The hooks, in the order in which a turn comes by them.
+"""The hooks, in the order in which a turn comes by them; a deleted session is no turn's.
 
 ``context_providers`` is a sequence of hooks, every other member is one.
 """

@@ -1,20 +1,34 @@
 """Spans, by opentelemetry-api alone: without a configured tracer provider nothing is made."""
 
 import sys
-from collections.abc import Generator, Mapping
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from agentrail.hook._order import Hook
+from agentrail.hook._watchdog import Guard
 
 HOOK_NAME = "agentrail.hook.name"
 HOOK_OUTCOME = "agentrail.hook.outcome"
 PLUGIN_NAME = "agentrail.plugin.name"
 PLUGIN_VERSION = "agentrail.plugin.version"
 GENERATION = "agentrail.generation"
+
+Attributes = Mapping[str, AttributeValue]
+"""Of a span."""
+
+NO_ATTRIBUTES: Attributes = {}
+
+Watcher = Callable[[Hook, float, str, Exception | None, Attributes], None]
+"""Is told of each hook call that is over: the seconds it took, its outcome, its error, and what all
+spans of the run have.
+
+The outcome is ``ok``, ``error``, ``timeout``, ``cancelled``, or ``skipped`` for no call at all.
+"""
 
 
 def active_tracer() -> Tracer | None:
@@ -31,6 +45,7 @@ def span(
     name: str,
     attributes: Mapping[str, AttributeValue],
     kind: SpanKind = SpanKind.INTERNAL,
+    links: Sequence[Link] = (),
 ) -> Generator[Span]:
     """Make a span current around a block of one task; without a tracer, do nothing.
 
@@ -40,24 +55,21 @@ def span(
         yield trace.INVALID_SPAN
         return
     with tracer.start_as_current_span(
-        name, attributes=dict(attributes), kind=kind, record_exception=False
+        name, attributes=dict(attributes), kind=kind, links=links, record_exception=False
     ) as current:
         yield current
 
 
 @contextmanager
-def hook_span(tracer: Tracer, hook: Hook, generation: int) -> Generator[Span]:
+def hook_span(
+    tracer: Tracer, hook: Hook, generation: int, guard: Guard, common: Attributes
+) -> Generator[Span]:
     """Make the span of one hook call current around the call."""
-    attributes: dict[str, AttributeValue] = {
-        HOOK_NAME: hook.name,
-        PLUGIN_NAME: hook.plugin,
-        GENERATION: generation,
-    }
-    if hook.version:
-        attributes[PLUGIN_VERSION] = hook.version
     outcome = "cancelled"
     with tracer.start_as_current_span(
-        f"agentrail.hook {hook.name}", attributes=attributes, set_status_on_exception=False
+        f"agentrail.hook {hook.name}",
+        attributes=_attributes(hook, generation, common),
+        set_status_on_exception=False,
     ) as current:
         try:
             yield current
@@ -67,4 +79,77 @@ def hook_span(tracer: Tracer, hook: Hook, generation: int) -> Generator[Span]:
             if isinstance(error, Exception):
                 outcome = "error"
                 current.set_status(Status(StatusCode.ERROR, str(error)))
+            elif guard.expired:
+                outcome = "timeout"
+                current.set_status(Status(StatusCode.ERROR, _late(hook)))
             current.set_attribute(HOOK_OUTCOME, outcome)
+
+
+def late_spans(tracer: Tracer, generation: int, slow: float) -> Watcher:
+    """Return what makes a span of a hook call when it is over, if it failed or was slow.
+
+    The spans that a hook makes itself are children of what the hook was called in.
+
+    Args:
+        tracer: makes the spans.
+        generation: of the composition that the hooks belong to.
+        slow: seconds from which on a call is slow.
+    """
+
+    def tell(
+        hook: Hook, seconds: float, outcome: str, error: Exception | None, common: Attributes
+    ) -> None:
+        if outcome == "skipped" or (error is None and seconds < slow):
+            return
+        end = time.time_ns()
+        attributes = _attributes(hook, generation, common) | {HOOK_OUTCOME: outcome}
+        made = tracer.start_span(
+            f"agentrail.hook {hook.name}",
+            attributes=attributes,
+            start_time=end - int(seconds * 1e9),
+        )
+        if error is not None:
+            made.record_exception(error, timestamp=end)
+            made.set_status(Status(StatusCode.ERROR, str(error)))
+        made.end(end)
+
+    return tell
+
+
+async def apart(
+    tracer: Tracer | None,
+    name: str,
+    task: Callable[[], Awaitable[object]],
+    link: SpanContext | None,
+    attributes: Mapping[str, AttributeValue],
+) -> None:
+    """Run work that outlives a run, in a trace of its own that links to the run's span.
+
+    Baggage stays what it was there.
+    """
+    if tracer is None:
+        await task()
+        return
+    with tracer.start_as_current_span(
+        f"agentrail.background {name}",
+        context=trace.set_span_in_context(trace.INVALID_SPAN),
+        attributes=dict(attributes),
+        links=() if link is None else (Link(link),),
+    ):
+        await task()
+
+
+def _attributes(hook: Hook, generation: int, common: Attributes) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {
+        **common,
+        HOOK_NAME: hook.name,
+        PLUGIN_NAME: hook.plugin,
+        GENERATION: generation,
+    }
+    if hook.version:
+        attributes[PLUGIN_VERSION] = hook.version
+    return attributes
+
+
+def _late(hook: Hook) -> str:
+    return f"it took longer than {hook.deadline:g} s"

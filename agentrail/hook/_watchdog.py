@@ -7,12 +7,13 @@ after it was cancelled cannot be stopped from outside; it is reported by name.
 """
 
 import logging
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import anyio
 
-from agentrail.clock import Clock
+from agentrail.clock import Clock, SteeredClock
 
 _log = logging.getLogger("agentrail.hook")
 
@@ -25,10 +26,27 @@ _NEVER = float("inf")
 class Guard:
     """A cancel scope whose deadline moves on, hook by hook."""
 
-    __slots__ = ("_monotonic", "_scope", "_watchdog", "deadline", "expired", "what")
+    __slots__ = (
+        "_monotonic",
+        "_scope",
+        "_watchdog",
+        "cut",
+        "deadline",
+        "expired",
+        "on_cut",
+        "over",
+        "times",
+        "what",
+    )
 
     def __init__(self, watchdog: "Watchdog", *, shield: bool = False) -> None:
         self._watchdog = watchdog
+        self.times: list[float] = []
+        """When it was armed, each time, and at last when it was closed."""
+        self.over = False
+        self.cut = False
+        """Whether what was inside was left by an exception, before its deadline."""
+        self.on_cut: Callable[[Guard], None] | None = None
         self._monotonic = watchdog.monotonic
         self._scope = anyio.CancelScope(shield=shield)
         self.deadline = _NEVER
@@ -38,7 +56,9 @@ class Guard:
     def arm(self, what: object, seconds: float) -> None:
         """Give what follows ``seconds`` from now; ``what`` is its name, made a text if needed."""
         self.what = what
-        self.deadline = deadline = self._monotonic() + seconds
+        now = self._monotonic()
+        self.times.append(now)
+        self.deadline = deadline = now + seconds
         if deadline < self._watchdog.next_look:
             self._watchdog.look_at(deadline)
 
@@ -74,6 +94,12 @@ class Guard:
     ) -> bool:
         """Close the scope; a cancellation by the deadline ends here, and ``expired`` tells."""
         self._watchdog.guards.discard(self)
+        self.times.append(self._monotonic())
+        self.over = True
+        if error is not None and not self.expired:
+            self.cut = True
+            if self.on_cut is not None:
+                self.on_cut(self)
         return bool(self._scope.__exit__(kind, error, traceback))
 
 
@@ -85,6 +111,8 @@ class Watchdog:
         self.guards: set[Guard] = set()
         self.next_look = _NEVER
         self._wake = anyio.Event()
+        if isinstance(clock, SteeredClock):
+            clock.on_move(self._look)
 
     def guard(self, *, shield: bool = False) -> Guard:
         """Return a guard to open with ``with``; ``shield`` keeps cancellation from outside out."""
@@ -93,6 +121,9 @@ class Watchdog:
     def look_at(self, moment: float) -> None:
         """Have the watchdog look at ``moment``, which is earlier than it would have."""
         self.next_look = moment
+        self._wake.set()
+
+    def _look(self) -> None:
         self._wake.set()
 
     async def run(self) -> None:

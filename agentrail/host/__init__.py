@@ -3,11 +3,12 @@
 from agentrail.host._app import AgentApp, create_app
 from agentrail.host._auth import Authenticator, BearerTokens, is_loopback
 from agentrail.host._compose import Composition, Served
-from agentrail.host._config import AppConfig, RequestLimits
+from agentrail.host._config import AppConfig
 from agentrail.host._host import AgentHost
 from agentrail.host._inspect import Seen, inspect_context, said
-from agentrail.host._past import past_of
+from agentrail.host._past import Past, past_of
 from agentrail.host._stream import RunStream
+from agentrail.route import RequestLimits
 
 __all__ = [
     "AgentApp",
@@ -16,6 +17,7 @@ __all__ = [
     "Authenticator",
     "BearerTokens",
     "Composition",
+    "Past",
     "RequestLimits",
     "RunStream",
     "Seen",

@@ -4,18 +4,16 @@ from attrs import define, frozen
 
 from agentrail.errors import PayloadTooLarge, RequestError
 from agentrail.events import MessageRecorded
+from agentrail.host._attach import admit_attachments, check_attachments
 from agentrail.host._compose import Composition
-from agentrail.host._config import RequestLimits
 from agentrail.host._core import Core
 from agentrail.host._past import Past
 from agentrail.host._services import RunServices
 from agentrail.ids import check_id, new_id
-from agentrail.messages import Attachment, Image, Part, Text
+from agentrail.messages import AttachedFile, Image, Part, Text
 from agentrail.requests import ChatRequest, Kind, Principal, RequestContext
+from agentrail.route import RequestLimits
 from agentrail.session import Owner, check_owner
-
-_MAX_NAME = 255
-"""The longest file name, in characters; file systems take no longer ones."""
 
 
 @define(slots=True)
@@ -30,6 +28,8 @@ class Admitted:
     """What the turn has done before, where it goes on."""
     fingerprint: str = ""
     """What was asked, where the request has an idempotency key."""
+    files: tuple[AttachedFile, ...] = ()
+    """What came with it."""
 
 
 @frozen(slots=True)
@@ -68,9 +68,10 @@ async def admit(
     else:
         check_id(agent_id, "the agent id")
     owner = Owner(principal.tenant_id, principal.user_id, agent_id)
+    request, files = await admit_attachments(core, request, owner.tenant_id)
     services = RunServices(core, composition, session_id, owner, turn_id)
     context = _context(services, caller, principal.roles)
-    return Admitted(request, context, services, composition, fingerprint=fingerprint)
+    return Admitted(request, context, services, composition, None, fingerprint, files)
 
 
 def admit_again(core: Core, past: Past, caller: Caller) -> Admitted:
@@ -135,11 +136,7 @@ def check_request(request: ChatRequest, limits: RequestLimits) -> None:
     if not _says_something(request.message) and not request.attachments:
         message = "the message is empty: say something, or attach a file"
         raise RequestError(message)
-    if len(request.attachments) > limits.attachments:
-        message = f"{len(request.attachments)} attachments; at most {limits.attachments} are taken"
-        raise PayloadTooLarge(message)
-    for attachment in request.attachments:
-        _check_attachment(attachment, limits)
+    check_attachments(request.attachments, limits)
 
 
 def _says_something(message: str | tuple[Part, ...]) -> bool:
@@ -155,20 +152,3 @@ def _says_something(message: str | tuple[Part, ...]) -> bool:
             wrong = f"a user's message may hold text and images, not a {type(part).__name__}"
             raise RequestError(wrong)
     return said
-
-
-def _check_attachment(attachment: Attachment, limits: RequestLimits) -> None:
-    name = attachment.filename
-    plain = name and "/" not in name and "\\" not in name and name.isprintable()
-    if not plain or name in {".", ".."} or len(name) > _MAX_NAME:
-        shown = f"{name[:80]!r}"
-        message = (
-            f"attachment name {shown} must be a plain file name: no path, no control characters"
-        )
-        raise RequestError(message)
-    if len(attachment.data) > limits.attachment_bytes:
-        message = (
-            f"attachment {name!r} has {len(attachment.data)} bytes; "
-            f"at most {limits.attachment_bytes} are taken"
-        )
-        raise PayloadTooLarge(message)

@@ -16,6 +16,7 @@ from agentrail.host._config import AppConfig
 from agentrail.host._host import AgentHost
 from agentrail.host._problems import problem
 from agentrail.route import Route, reply
+from agentrail.telemetry import incoming
 
 _CLIENT_CLOSED = 499
 """The status of a request whose client hung up; nobody receives it."""
@@ -44,8 +45,12 @@ class AgentApp:
         self._http.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        await self._http(scope, receive, send)
+        """Serve one connection, in the trace of whoever asks."""
+        if scope["type"] != "http":
+            await self._http(scope, receive, send)
+            return
+        with incoming(scope["headers"]):
+            await self._http(scope, receive, send)
 
 
 def create_app(config: AppConfig) -> AgentApp:
@@ -78,6 +83,7 @@ def _http_route(host: AgentHost, route: Route) -> HTTPRoute:
             check_local(request)
         elif not route.public:
             request.state.principal = await config.authenticator.authenticate(request)
+        request.state.limits = config.limits
         bounded = _bounded(request.receive, request, config.limits.body_bytes)
         return await route.endpoint(Request(request.scope, bounded), host)
 

@@ -50,6 +50,8 @@ class Composition:
     hooks: HookTable
     agents: Mapping[str, Served]
     routes: tuple[Route, ...]
+    hooked: bool
+    """Whether there is any hook at all."""
 
     @property
     def default_agent(self) -> str:
@@ -90,7 +92,8 @@ def compose(config: AppConfig, models: Models, watchdog: Watchdog, generation: i
     ]
     if faults:
         raise CompositionError(list(dict.fromkeys(faults)))
-    return Composition(generation, hooks, MappingProxyType(agents), routes)
+    hooked = bool(hooks.by_name) or any(served.providers for served in agents.values())
+    return Composition(generation, hooks, MappingProxyType(agents), routes, hooked)
 
 
 def _serve(

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, cast
 
 from attrs import field, frozen
 
@@ -13,22 +14,19 @@ from agentrail.messages import ToolResult
 from agentrail.model import ModelProvider
 from agentrail.profile import Profile
 from agentrail.requests import ModelReply, ModelRequest, ToolRequest
-from agentrail.route import Route
+from agentrail.route import RequestLimits, Route
 from agentrail.session import SessionStore
 
-
-@frozen(kw_only=True)
-class RequestLimits:
-    """What one request may bring; sizes in bytes."""
-
-    body_bytes: int = 32 * 1024 * 1024
-    message_chars: int = 1_000_000
-    attachments: int = 20
-    attachment_bytes: int = 20 * 1024 * 1024
+HookSpans = Literal["all", "slow", "errors"]
+"""Which calls of hooks make spans."""
 
 
 def _data_dir() -> Path:
     return Path(os.environ.get("AGENTRAIL_DATA_DIR", "data"))
+
+
+def _hook_spans() -> HookSpans:
+    return cast("HookSpans", os.environ.get("AGENTRAIL_HOOK_SPANS") or "all")
 
 
 @frozen(kw_only=True)
@@ -47,7 +45,8 @@ class AppConfig:
     tool_middleware: Sequence[Middleware[ToolRequest, ToolResult]] = ()
     """Wraps every tool call, the first one outermost, inside the plugins' hooks."""
     data_dir: Path = field(factory=_data_dir, converter=Path)
-    """Where sessions are kept; ``AGENTRAIL_DATA_DIR``, or ``data``, when left out."""
+    """Where sessions and attachments are kept; ``AGENTRAIL_DATA_DIR``, or ``data``, when left out.
+    """
     store: SessionStore | None = None
     """Keeps the sessions instead of a SQLite file in ``data_dir``."""
     authenticator: Authenticator | None = None
@@ -59,4 +58,9 @@ class AppConfig:
     """Seconds that turns under way have to end when the host stops; then they are cancelled."""
     on_plugin_error: FailureHandler = log_failure
     """Is told of every hook that fails."""
+    hook_spans: HookSpans = field(factory=_hook_spans)
+    """Which hook calls make spans: ``all``; ``slow``, those that took ``slow_hook`` seconds or
+    failed; ``errors``, those that failed.  ``AGENTRAIL_HOOK_SPANS``, or all, when left out."""
+    slow_hook: float = 0.1
+    """Seconds from which on a call of a hook is slow."""
     clock: Clock = field(factory=SystemClock)

@@ -5,15 +5,18 @@ from collections.abc import Callable, Coroutine
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from attrs import define, field
+from opentelemetry.trace import Tracer
 
 from agentrail.errors import HostNotRunning
-from agentrail.hook import Funnel, Watchdog
+from agentrail.hook import Funnel, Watchdog, active_tracer, late_spans
 from agentrail.host._compose import Composition
 from agentrail.host._config import AppConfig
 from agentrail.host._live import LiveTurns
 from agentrail.model import Models
 from agentrail.plugin import Lives
 from agentrail.session import SessionStore
+from agentrail.storage import Blobs
+from agentrail.telemetry import Instruments, active_instruments
 
 
 @define(slots=True, eq=False)
@@ -26,11 +29,17 @@ class Core:
     watchdog: Watchdog
     composition: Composition
     """The present one; it is replaced as a whole, a run keeps the one that it began with."""
+    blobs: Blobs
+    """The files that came with messages."""
     funnel: Funnel = field(init=False)
     """Calls the hooks of the present composition."""
     lives: Lives = field(init=False)
     compacting: set[str] = field(factory=set[str], init=False)
     """The sessions whose history is being summarized."""
+    tracer: Tracer | None = field(default=None, init=False)
+    """Makes the spans, while the process has a tracer provider."""
+    instruments: Instruments | None = field(default=None, init=False)
+    """Take the measurements, while the process has a meter provider."""
     running: bool = field(default=False, init=False)
     turns: LiveTurns = field(factory=LiveTurns, init=False)
     """The turns that run."""
@@ -49,6 +58,24 @@ class Core:
             generation=self.composition.generation,
         )
         self.lives = Lives(self.composition.hooks, self.funnel)
+
+    @property
+    def watched(self) -> bool:
+        """Whether runs are traced or measured."""
+        return self.tracer is not None or self.instruments is not None
+
+    def watch(self) -> None:
+        """Trace and measure from now on, with the providers that the process has."""
+        self.tracer, self.instruments = active_tracer(), active_instruments()
+        funnel, mode = self.funnel, self.config.hook_spans
+        funnel.tracer = self.tracer if mode == "all" else None
+        funnel.watchers = ()
+        if self.tracer is not None and mode != "all":
+            slow = self.config.slow_hook if mode == "slow" else float("inf")
+            funnel.watchers = (late_spans(self.tracer, funnel.generation, slow),)
+        if self.instruments is not None:
+            funnel.watchers = (*funnel.watchers, self.instruments.hook)
+            funnel.breaker.on_change = self.instruments.breaker
 
     async def own_runs(self, *, task_status: TaskStatus[None]) -> None:
         """Be the task that owns the streamed runs, until ``drain`` ends it."""

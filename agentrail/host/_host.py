@@ -7,11 +7,16 @@ from types import TracebackType
 from typing import Self
 
 import anyio
-from attrs import define, field
+from attrs import define, evolve, field
 
-from agentrail.errors import ArtifactNotFound, HostNotRunning, SessionNotFound
+from agentrail.errors import (
+    ArtifactNotFound,
+    AttachmentNotFound,
+    HostNotRunning,
+    SessionNotFound,
+)
 from agentrail.events import ApprovalDecided
-from agentrail.hook import Watchdog, active_tracer
+from agentrail.hook import Watchdog
 from agentrail.host._admit import Caller
 from agentrail.host._begin import answered, begin
 from agentrail.host._blocking import watched_loop
@@ -27,11 +32,14 @@ from agentrail.host._control import (
     turn_status,
 )
 from agentrail.host._core import Core
+from agentrail.host._deleted import tell_deleted
+from agentrail.host._images import Images
 from agentrail.host._live import Follow
 from agentrail.host._past import artifact_of
 from agentrail.host._services import RunServices
 from agentrail.host._stream import RunStream
 from agentrail.ids import check_id
+from agentrail.messages import AttachedFile, Attachment
 from agentrail.model import Models
 from agentrail.requests import (
     ChatRequest,
@@ -44,7 +52,14 @@ from agentrail.requests import (
     StoredMessage,
     TurnStatus,
 )
-from agentrail.session import SessionStore, SQLiteSessionStore, TurnRecord
+from agentrail.session import (
+    MemorySessionStore,
+    Owner,
+    SessionStore,
+    SQLiteSessionStore,
+    TurnRecord,
+)
+from agentrail.storage import Blobs
 
 _log = logging.getLogger("agentrail.host")
 
@@ -70,11 +85,15 @@ class AgentHost:
         check_kinds(config)
         models = Models(config.providers)
         watchdog = Watchdog(config.clock)
-        composition = compose(config, models, watchdog, generation=1)
         store: SessionStore = config.store or SQLiteSessionStore(
             config.data_dir / "sessions.db", config.clock
         )
-        return cls(Core(config, store, models, watchdog, composition))
+        # Files are to last as long as the sessions do that they came with.
+        lasting = not isinstance(store, MemorySessionStore)
+        blobs = Blobs(config.data_dir / "attachments" if lasting else None, config.clock)
+        served = evolve(config, model_middleware=(*config.model_middleware, Images(blobs)))
+        composition = compose(served, models, watchdog, generation=1)
+        return cls(Core(config, store, models, watchdog, composition, blobs))
 
     @property
     def composition(self) -> Composition:
@@ -106,7 +125,7 @@ class AgentHost:
     async def _start(self, stack: AsyncExitStack) -> None:
         """Start the parts in order, and put what stops each of them on the stack."""
         core = self.core
-        core.funnel.tracer = active_tracer()
+        core.watch()
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
         watch = anyio.CancelScope(shield=True)  # deadlines hold to the end, cancelled or not
@@ -115,6 +134,7 @@ class AgentHost:
         group.start_soon(_within, watch, core.watchdog.run, heart.run)
         await core.store.start()
         stack.push_async_callback(_shielded, core.store.stop)
+        stack.push_async_callback(_shielded, core.blobs.stop)
         stack.push_async_callback(_shielded, core.models.stop)
         await core.models.start(
             [
@@ -242,6 +262,29 @@ class AgentHost:
             raise ArtifactNotFound(f"there is no artifact {artifact_id!r} in this session")
         return text
 
+    async def attachments(self, principal: Principal, session_id: str) -> Sequence[AttachedFile]:
+        """Return the files that came with the messages of the session, each content once.
+
+        Raises:
+            SessionNotFound: the principal has no such session.
+        """
+        await self._check_session(principal, session_id)
+        return await self.core.blobs.list(session_id)
+
+    async def attachment(self, principal: Principal, session_id: str, sha256: str) -> Attachment:
+        """Return a file that came with a message of the session.
+
+        Raises:
+            SessionNotFound: the principal has no such session.
+            AttachmentNotFound: no file with that hash came with a message of it.
+        """
+        await self._check_session(principal, session_id)
+        found = await self.core.blobs.find(session_id, sha256)
+        if found is None:
+            raise AttachmentNotFound(f"there is no attachment {sha256[:80]!r} in this session")
+        file, data = found
+        return Attachment(file.filename, file.mime_type, data)
+
     async def sessions(
         self, principal: Principal, *, before: float | None = None, limit: int = 50
     ) -> Sequence[SessionSummary]:
@@ -267,11 +310,20 @@ class AgentHost:
     async def delete_session(self, principal: Principal, session_id: str) -> None:
         """Erase a session with all that it holds; a turn under way in it fails.
 
+        Files go that no other session of the tenant refers to.  Plugins are told when the session
+        is gone; a cancellation that comes meanwhile waits for that.
+
         Raises:
             SessionNotFound: the principal has no such session.
         """
-        await self._check_session(principal, session_id)
-        await self.core.store.delete(session_id)
+        owner = await self._check_session(principal, session_id)
+        with anyio.CancelScope(shield=True):  # what plugins keep of it is to go too
+            # Before the session, which can be deleted again when the host dies in between; and
+            # after it, for a turn that was just about to keep some.
+            await self.core.blobs.forget(session_id)
+            await self.core.store.delete(session_id)
+            await self.core.blobs.forget(session_id)
+            await tell_deleted(self.core, session_id, owner, principal)
 
     def agents(self) -> Mapping[str, str]:
         """Return the names of the profiles by their ids; the first is the default."""
@@ -284,7 +336,7 @@ class AgentHost:
         """Return what keeps the host from serving, by part; empty when it is ready."""
         return {} if self.core.running else {"host": "it is starting or stopping"}
 
-    async def _check_session(self, principal: Principal, session_id: str) -> None:
+    async def _check_session(self, principal: Principal, session_id: str) -> Owner:
         self.core.check()
         owner = await self.core.store.find(check_id(session_id, "the session id"))
         if owner is None or (owner.tenant_id, owner.user_id) != (
@@ -293,6 +345,7 @@ class AgentHost:
         ):
             message = f"there is no session {session_id!r}"
             raise SessionNotFound(message)
+        return owner
 
     async def _announce(self) -> None:
         """Run ``on_turn_persisted`` for turns whose host died between commit and hook."""

@@ -82,6 +82,7 @@ class _ModelHooks:
             for hook in hooks:
                 result = await attempt(self.funnel, hooks, hook, (Delta,), delta, self.context)
                 if result is None:
+                    self.funnel.withheld(hook)
                     return
                 if isinstance(result, Delta):
                     delta = result

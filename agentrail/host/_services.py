@@ -7,17 +7,21 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from attrs import define, field
 from msgspec.structs import replace
+from opentelemetry.trace import SpanContext
+from opentelemetry.util.types import AttributeValue
 
 from agentrail.errors import AgentrailError
 from agentrail.events import Event, SessionReset
-from agentrail.hook import Call, calling, chain
+from agentrail.hook import Call, Middleware, apart, calling, chain
 from agentrail.host._compose import Composition
 from agentrail.host._core import Core
+from agentrail.host._images import Images
 from agentrail.host._past import artifact_of
 from agentrail.messages import Message
 from agentrail.model import ModelReference
 from agentrail.requests import Delta, ModelReply, ModelRequest, RequestContext
 from agentrail.session import Lease, Owner, recorded
+from agentrail.telemetry import names
 
 _ALL = 1_000_000_000
 """More tokens than any session has."""
@@ -39,7 +43,18 @@ class RunServices:
     """The run's own hold on its session, while it has one."""
     context: RequestContext | None = None
     """What the run's hooks are told."""
+    span: SpanContext | None = None
+    """The run's span, where it is traced."""
     _session: "_Session | None" = field(default=None, init=False)
+
+    @property
+    def attributes(self) -> dict[str, AttributeValue]:
+        """What the spans of the run have in common, but those of its hooks."""
+        return {
+            names.AGENT_ID: self.owner.agent_id,
+            names.CONVERSATION_ID: self.session_id,
+            "agentrail.tenant.id": self.owner.tenant_id,
+        }
 
     @property
     def session(self) -> "_Session":
@@ -59,12 +74,20 @@ class RunServices:
         if reference is None:
             served = self.composition.agent(self.owner.agent_id)
             return _Model(self.core, served.agent.model, served.reference, self.context)
-        call = chain(self.core.config.model_middleware, self.core.models.call(reference))
+        links: list[Middleware[ModelRequest, ModelReply]] = [*self.core.config.model_middleware]
+        links.append(Images(self.core.blobs))
+        call = chain(links, self.core.models.call(reference))
         return _Model(self.core, call, ModelReference.parse(reference), self.context)
 
     def background(self, task: Callable[[], Awaitable[object]], name: str = "") -> None:
-        """Run ``task`` outside the request; the plugin whose hook is running owns it."""
-        self.core.lives.background(calling.get(), task, name)
+        """Run ``task`` outside the request; the plugin whose hook is running owns it.
+
+        Its spans are a trace of their own, which links to the run's.
+        """
+        plugin = calling.get()
+        attributes = {"agentrail.plugin.name": plugin, **self.attributes}
+        traced = partial(apart, self.core.tracer, plugin, task, self.span, attributes)
+        self.core.lives.background(plugin, traced, name)
 
 
 @define(slots=True)

@@ -13,8 +13,6 @@ from typing import Final, Literal
 import anyio
 from attrs import define, field
 from msgspec.structs import replace
-from opentelemetry.trace import Status, StatusCode
-from opentelemetry.util.types import AttributeValue
 
 from agentrail.agent import Agent, Journal, Reader, Run, run_loop
 from agentrail.errors import (
@@ -25,6 +23,7 @@ from agentrail.errors import (
 )
 from agentrail.events import (
     AttachmentsAdded,
+    AttachmentsKept,
     ContextAdded,
     Event,
     MessageEnd,
@@ -33,23 +32,24 @@ from agentrail.events import (
     TurnOutcome,
     TurnStart,
 )
-from agentrail.hook import Funnel, Guard, Hook, span
+from agentrail.hook import Account, Funnel, Guard, Hook, apart
 from agentrail.host._admit import Admitted
+from agentrail.host._attach import asked, keep_attachments
 from agentrail.host._break_off import break_off, close_later
 from agentrail.host._compact import Compaction
 from agentrail.host._compose import Served
 from agentrail.host._core import Core
 from agentrail.host._intercept import answer_text
 from agentrail.host._live import LiveTurn
+from agentrail.host._observed import held, observed
 from agentrail.host._past import Past
 from agentrail.host._problems import unexpected
 from agentrail.host._resume import check_resumable, history_before, take_up, write_on
 from agentrail.host._seams import agent_of
-from agentrail.messages import Message, as_messages, estimate_tokens
+from agentrail.messages import AttachedFile, Message, as_messages, estimate_tokens
 from agentrail.profile import Profile
 from agentrail.requests import ChatResponse, RequestContext
 from agentrail.session import with_attachments
-from agentrail.telemetry import names
 
 INTERCEPT_SECONDS: Final = 600.0
 """How long an interceptor's own text may take to come."""
@@ -67,6 +67,7 @@ class Turn:
     """The interceptor's answer, as soon as there is one: a stream takes its status from it."""
     context: RequestContext = field(init=False)
     journal: Journal = field(init=False)
+    account: Account = field(init=False)
     funnel: Funnel = field(init=False)
     guard: Guard | None = field(default=None, init=False)
     ending: Literal["", "stopped", "cancelled"] = field(default="", init=False)
@@ -77,13 +78,16 @@ class Turn:
     def __attrs_post_init__(self) -> None:
         """Take what the run needs from its composition."""
         self.context = self.admitted.context
-        self.funnel = self.core.funnel
+        self.account = Account(self.context.transport, self.core.watchdog.monotonic())
+        hooked = self.admitted.composition.hooked
+        self.funnel = self.core.funnel.of_run(self.account) if hooked else self.core.funnel
         self.journal = Journal(
             self.context.turn_id,
             self.context.session_id,
             self.core.config.clock,
             self.reader,
             on_written=self.live.tell,
+            account=self.account,
         )
         self.live.begin(self)
 
@@ -112,16 +116,9 @@ class Turn:
         Raises:
             AgentrailError: the turn failed; what it had done is durable.
         """
-        tracer = self.funnel.tracer
-        if tracer is None:
-            return await self._run()
-        with span(tracer, f"invoke_agent {self.context.agent_id}", self._attributes()) as current:
-            try:
-                return await self._run()
-            except AgentrailError as error:
-                current.set_attribute(names.ERROR_TYPE, error.code)
-                current.set_status(Status(StatusCode.ERROR, error.detail))
-                raise
+        if self.core.watched:
+            return await observed(self.core, self.admitted, self.account, self._run)
+        return await self._run()
 
     async def _run(self) -> ChatResponse:
         hooks = self.admitted.composition.hooks
@@ -186,9 +183,11 @@ class Turn:
 
     async def _converse(self, served: Served) -> ChatResponse:
         """Have the profile's model answer, in the session."""
-        run = Run(self.context, self.journal, self.core.config.clock, self.funnel.tracer)
+        clock, traced = self.core.config.clock, self.core.tracer
+        run = Run(self.context, self.journal, clock, traced, self.account.attributes)
         if self.admitted.past is None:
-            user = Message.user(self.admitted.request.message)
+            images = served.profile.images
+            user = asked(self.admitted.request, self.admitted.files, images=images)
             await self._open(user, served.history_tokens(estimate_tokens(user)))
             messages = await self._prepare(served, user)
         else:
@@ -200,7 +199,7 @@ class Turn:
         answer = await run_loop(agent, run, messages)
         text, stop_reason = answer.message.text, answer.stop_reason
         outcome: TurnOutcome = "suspended" if answer.asked else "completed"
-        self.journal.add(
+        self.journal.end(
             TurnEnd(
                 outcome=outcome,
                 message=text,
@@ -211,7 +210,10 @@ class Turn:
         )
         await self._commit(durable=not answer.asked)
         if compaction and not answer.asked and compaction.claim(self.journal.tokens):
-            self.core.spawn(compaction.later, f"summary of {self.context.session_id}")
+            services = self.admitted.services
+            later = partial(apart, self.core.tracer, "summary", compaction.later)
+            later = partial(later, services.span, services.attributes)
+            self.core.spawn(later, f"summary of {self.context.session_id}")
         return self._response(
             ChatResponse(
                 text,
@@ -234,15 +236,24 @@ class Turn:
         services, journal = self.admitted.services, self.journal
         journal.add(self._start())
         journal.record(replace(user, id=f"{self.context.turn_id}.0"))
-        lease = await self.core.store.acquire(
+        taking = self.core.store.acquire(
             self.context.session_id,
             services.owner,
             events=journal.take(),
             window=window,
             wait=self.core.config.session_wait,
         )
+        lease = await held(self.core, self.account, taking)
         services.lease = lease
         await journal.open(self.core.store, lease)
+        if self.admitted.files:
+            await self._keep(self.admitted.files)
+
+    async def _keep(self, files: Sequence[AttachedFile]) -> None:
+        """Keep the files that came with the message, and say so in the log."""
+        request, services = self.admitted.request, self.admitted.services
+        await keep_attachments(self.core, request, files, services.owner, services.session_id)
+        self.journal.add(AttachmentsKept(files=tuple(files)))
 
     async def _prepare(self, served: Served, user: Message) -> list[Message]:
         """Return what the model is shown: what seldom changes first, what is new last."""
@@ -273,13 +284,15 @@ class Turn:
             journal.add(self._start())
             return journal.take()
 
-        services.lease, past = await write_on(self.core, past.record, beginning, window)
+        taking = write_on(self.core, past.record, beginning, window)
+        lease, past = await held(self.core, self.account, taking)
+        services.lease = lease
         self.admitted.past, self.live.after = past, past.events[-1].id
         self.live.resumed = True
-        await journal.open(self.core.store, services.lease)
+        await journal.open(self.core.store, lease)
         left = take_up(past)
         run.decisions, run.pending, run.spent = past.unspent, left.pending, past.record.usage
-        history = history_before(self.context.turn_id, services.lease.history)
+        history = history_before(self.context.turn_id, lease.history)
         prompt = await self._prompt(served.profile)
         return [*prompt, *history, *left.messages]
 
@@ -324,7 +337,7 @@ class Turn:
                 Message(role="assistant", parts=parts, id=message_id, stop_reason="stop")
             )
         self.journal.add(MessageEnd(message_id=message_id, stop_reason="stop"))
-        self.journal.add(TurnEnd(outcome="intercepted", message=text, stop_reason="stop"))
+        self.journal.end(TurnEnd(outcome="intercepted", message=text, stop_reason="stop"))
         await self._commit(durable=response.keep)
         return self._response(replace(response, message=text, outcome="intercepted"))
 
@@ -366,15 +379,3 @@ class Turn:
             usage=self.journal.usage if past is None else past.record.usage + self.journal.usage,
             text_stream=None,
         )
-
-    def _attributes(self) -> dict[str, AttributeValue]:
-        context = self.context
-        return {
-            names.OPERATION_NAME: "invoke_agent",
-            names.AGENT_ID: context.agent_id,
-            names.CONVERSATION_ID: context.session_id,
-            "agentrail.turn.id": context.turn_id,
-            "agentrail.tenant.id": context.tenant_id,
-            "agentrail.transport": context.transport,
-            "agentrail.generation": self.admitted.composition.generation,
-        }

@@ -22,8 +22,10 @@ from agentrail.middleware._observe import (
 from agentrail.middleware._patterns import SECRETS, Pattern
 from agentrail.middleware._seams import BothSeams
 from agentrail.requests import ModelReply, ModelRequest, ToolRequest
+from agentrail.telemetry import trace_ids
 
 _log: Final = getLogger("agentrail.middleware")
+_log.addFilter(trace_ids)
 
 _SECRET: Final = re.compile(
     r"passw|passphrase|secret|token|(?:api|access|private)[_-]?key|credential|authorization|cookie",

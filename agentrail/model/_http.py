@@ -16,6 +16,7 @@ from agentrail.model._answer import Answer, StreamFailure
 from agentrail.model._sse import EventParser
 from agentrail.model._upstream_errors import ReasoningRefused, upstream_error
 from agentrail.requests import Delta, ModelReply
+from agentrail.telemetry import outgoing
 
 CONNECT_SECONDS: Final = 10.0
 SEND_SECONDS: Final = 30.0
@@ -130,7 +131,8 @@ class HTTPProvider:
         if client is None:
             message = f"model provider {self.name!r} is not started"
             raise ModelError(message)
-        response = await self._send(client, client.build_request("POST", path, content=body))
+        post = client.build_request("POST", path, content=body, headers=outgoing())
+        response = await self._send(client, post)
         try:
             kind = response.headers.get("content-type", "").lower()
             encoding = response.headers.get("content-encoding", "identity")

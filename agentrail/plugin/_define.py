@@ -45,6 +45,7 @@ class Members(TypedDict, total=False):
     after_tool_call: AfterToolCall
     on_turn_persisted: Observer
     on_request_end: Observer
+    on_session_deleted: Observer
 
 
 def define_plugin(name: str, /, **members: Unpack[Members]) -> Plugin:

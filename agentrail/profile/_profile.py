@@ -29,6 +29,8 @@ class Profile:
     limits: Limits = field(factory=Limits)
     context_window: int = 8192
     """Tokens that the model takes in, answer included."""
+    images: bool = False
+    """Whether the model takes images: those among the attachments are then shown to it."""
     compact: bool = True
     """Whether the history is summarized by the model, in the background, when it gets too long for
     the window; otherwise its oldest part is left out."""

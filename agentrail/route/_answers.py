@@ -60,12 +60,16 @@ async def read_json(request: Request, decoder: msgspec.json.Decoder[T], what: st
         InvalidJSON: the body is no JSON, or is nested too deeply.
         RequestError: it is JSON of another shape; the message says where and what was expected.
     """
-    body = await request.body()
+    return decode(await request.body(), decoder, what)
+
+
+def decode(data: bytes, decoder: msgspec.json.Decoder[T], what: str, where: str = "the body") -> T:
+    """Return what the JSON holds; the errors are those of ``read_json``."""
     try:
-        return decoder.decode(body)
+        return decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise RequestError(f"the body is no {what}: {error}") from error
+        raise RequestError(f"{where} is no {what}: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidJSON(f"the body is no JSON: {error}") from error
+        raise InvalidJSON(f"{where} is no JSON: {error}") from error
     except RecursionError as error:
-        raise InvalidJSON("the body is nested too deeply to be read") from error
+        raise InvalidJSON(f"{where} is nested too deeply to be read") from error

@@ -15,7 +15,9 @@ from agentrail.requests import (
     SessionSummary,
     StoredMessage,
 )
-from agentrail.route._answers import answer_of, read_json, reply
+from agentrail.route._answers import answer_of, decode, read_json, reply
+from agentrail.route._attachment import attachment, attachments
+from agentrail.route._multipart import FORM, WHOLE, read_form, simple_request
 from agentrail.route._route import Route, owner_of, principal_of
 from agentrail.route._sse import StreamResponse, until_hang_up
 from agentrail.route._turns import artifact, cancel_turn, decide, turn, turn_events
@@ -124,6 +126,8 @@ def standard_routes() -> tuple[Route, ...]:
         Route(path="/sessions/{session_id}/messages", endpoint=session_messages),
         Route(path="/sessions/{session_id}", endpoint=delete_session, methods=["DELETE"]),
         Route(path="/sessions/{session_id}/artifacts/{artifact_id}", endpoint=artifact),
+        Route(path="/sessions/{session_id}/attachments", endpoint=attachments),
+        Route(path="/sessions/{session_id}/attachments/{sha256}", endpoint=attachment),
         Route(path="/turns/{turn_id}", endpoint=turn),
         Route(path="/turns/{turn_id}/events", endpoint=turn_events),
         Route(path="/turns/{turn_id}/cancel", endpoint=cancel_turn, methods=["POST"]),
@@ -136,13 +140,31 @@ def standard_routes() -> tuple[Route, ...]:
 async def read_chat_request(request: Request) -> ChatRequest:
     """Return the request's body as a chat request, with the ``Idempotency-Key`` of its headers.
 
+    The body is JSON, or a form with the files in it.
+
     Raises:
         InvalidJSON: the body is no JSON, or is nested too deeply.
-        RequestError: it is JSON of another shape; the message says where and what was expected.
+        RequestError: it has another shape; the message says where and what was expected.
+        PayloadTooLarge: it is over a limit of the host's.
     """
-    asked = await read_json(request, _chat_request, "chat request")
+    if request.headers.get("content-type", "").lower().startswith(FORM):
+        asked = await _read_form(request)
+    else:
+        asked = await read_json(request, _chat_request, "chat request")
     key = request.headers.get("idempotency-key")
     return asked if key is None else replace(asked, idempotency_key=key)
+
+
+async def _read_form(request: Request) -> ChatRequest:
+    """Return a form as a chat request: its field ``request``, or its others, and its files."""
+    fields, files = await read_form(request)
+    if WHOLE not in fields:
+        asked = simple_request(fields)
+    elif len(fields) > 1:
+        raise RequestError(f"the form has both the field {WHOLE!r} and others: send either")
+    else:
+        asked = decode(fields[WHOLE], _chat_request, "chat request", f"the field {WHOLE!r}")
+    return replace(asked, attachments=(*asked.attachments, *files))
 
 
 def _limit(request: Request) -> int:

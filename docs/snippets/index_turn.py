@@ -4,6 +4,7 @@ from agentrail import (
     AppConfig,
     ChatRequest,
     MemorySessionStore,
+    Principal,
     Profile,
     RequestContext,
     ScriptedModel,
@@ -12,17 +13,23 @@ from agentrail import (
 )
 
 # region index
-index: dict[str, str] = {}
+index: dict[tuple[str, str], str] = {}
 
 
 async def remember(context: RequestContext) -> None:
     messages = await context.services.session.turn()
-    index[context.turn_id] = "\n".join(
+    index[context.session_id, context.turn_id] = "\n".join(
         f"{each.role}: {each.text}" for each in messages if each.text
     )
 
 
-memory = define_plugin("memory", on_turn_persisted=remember)
+def forget(context: RequestContext) -> None:
+    for session_id, turn_id in list(index):
+        if session_id == context.session_id:
+            del index[session_id, turn_id]
+
+
+memory = define_plugin("memory", on_turn_persisted=remember, on_session_deleted=forget)
 # endregion
 
 
@@ -36,8 +43,11 @@ async def main() -> None:
         )
     )
     async with app.host as host:
-        answer = await host.chat(ChatRequest("hi"))
-    assert index == {answer.turn_id: "user: hi\nassistant: Hello."}
+        answer = await host.chat(ChatRequest("hi", session_id="s"))
+        assert index == {("s", answer.turn_id): "user: hi\nassistant: Hello."}
+
+        await host.delete_session(Principal(), "s")
+        assert index == {}
 
 
 anyio.run(main)

@@ -18,6 +18,8 @@ from agentrail import (
 )
 
 # region json
+from agentrail.telemetry import trace_ids
+
 OF_EVERY_RECORD = {*vars(logging.makeLogRecord({})), "message", "asctime"}
 
 
@@ -38,6 +40,7 @@ class AsJSON(logging.Formatter):
 
 handler = logging.StreamHandler()
 handler.setFormatter(AsJSON())
+handler.addFilter(trace_ids)
 logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 # endregion
 

@@ -71,6 +71,7 @@ async def main() -> None:
         "agentrail.turn.id",
         "app.feature",
         "gen_ai.agent.id",
+        "gen_ai.agent.name",
         "gen_ai.conversation.id",
         "gen_ai.operation.name",
         "gen_ai.provider.name",

@@ -4,7 +4,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -72,11 +72,20 @@ def agentrail(cwd: Path, *arguments: str, stdin: str = "", **variables: str) -> 
 
 @define
 class Serving:
-    """``agentrail serve``, and a client of it."""
+    """``agentrail serve`` or ``dev``, and a client of it."""
 
     process: subprocess.Popen[str]
     client: httpx.Client
     log: list[str]
+
+    def until(self, text: str) -> str:
+        """Wait for a line with a text and return it."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line.rstrip("\n"))
+            if text in line:
+                return self.log[-1]
+        pytest.fail(f"it ended before it told {text!r}:\n" + "\n".join(self.log))
 
     def stop(self, signal: int = SIGTERM) -> int:
         """Send a signal and return the exit status."""
@@ -91,12 +100,18 @@ class Serving:
 
 
 @contextmanager
-def serving(cwd: Path, *arguments: str) -> Generator[Serving]:
+def serving(
+    cwd: Path,
+    *arguments: str,
+    verb: str = "serve",
+    command: Path = AGENTRAIL,
+    variables: Mapping[str, str] | None = None,
+) -> Generator[Serving]:
     """Serve an application on a free port for the length of the block."""
     with subprocess.Popen(
-        [AGENTRAIL, "serve", "--port", "0", *arguments],
+        [command, verb, "--port", "0", *arguments],
         cwd=cwd,
-        env=environment(),
+        env={**environment(), **(variables or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -10,21 +10,11 @@ import pytest
 
 from agentrail.errors import RequestRefused
 from agentrail.hook import Funnel, Hook, Plugin, PluginFailure, Watchdog, compile_hooks
+from agentrail.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
 
 FAILURES, PAUSE = 5, 30.0
-
-
-class HandClock:
-    def __init__(self) -> None:
-        self.time = 100.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def now(self) -> float:
-        return self.time
 
 
 class Shaky:
@@ -41,8 +31,8 @@ class Shaky:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
@@ -51,7 +41,7 @@ def failures() -> list[PluginFailure]:
 
 
 @pytest.fixture
-def funnel(clock: HandClock, failures: list[PluginFailure]) -> Funnel:
+def funnel(clock: FakeClock, failures: list[PluginFailure]) -> Funnel:
     return Funnel(Watchdog(clock), failures.append)
 
 
@@ -92,20 +82,20 @@ async def test_one_success_between_failures_starts_the_count_anew(funnel: Funnel
 
 
 async def test_after_the_pause_one_call_tries_and_a_success_ends_it(
-    funnel: Funnel, clock: HandClock, caplog: pytest.LogCaptureFixture
+    funnel: Funnel, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     shaky = Shaky()
     one = hooks("on_request_start", shaky)
     for _ in range(FAILURES):
         await funnel.observe(one, "context")
 
-    clock.time += PAUSE
+    clock.advance(PAUSE)
     await funnel.observe(one, "context")
     await funnel.observe(one, "context")
     assert shaky.calls == FAILURES + 1
 
     shaky.broken = False
-    clock.time += PAUSE
+    clock.advance(PAUSE)
     await funnel.observe(one, "context")
     await funnel.observe(one, "context")
     assert shaky.calls == FAILURES + 3
@@ -113,7 +103,7 @@ async def test_after_the_pause_one_call_tries_and_a_success_ends_it(
 
 
 async def test_while_one_call_tries_the_others_leave_the_hook_alone(
-    funnel: Funnel, clock: HandClock
+    funnel: Funnel, clock: FakeClock
 ) -> None:
     entered, released, calls = anyio.Event(), anyio.Event(), list[object]()
 
@@ -127,7 +117,7 @@ async def test_while_one_call_tries_the_others_leave_the_hook_alone(
     one = hooks("on_request_start", slow)
     for _ in range(FAILURES):
         await funnel.observe(one, "context")
-    clock.time += PAUSE
+    clock.advance(PAUSE)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(funnel.observe, one, "the one that tries")
         await entered.wait()
@@ -138,7 +128,7 @@ async def test_while_one_call_tries_the_others_leave_the_hook_alone(
 
 
 async def test_a_try_that_is_cancelled_holds_up_nobody_for_longer_than_a_pause(
-    funnel: Funnel, clock: HandClock
+    funnel: Funnel, clock: FakeClock
 ) -> None:
     calls: list[object] = []
 
@@ -153,11 +143,11 @@ async def test_a_try_that_is_cancelled_holds_up_nobody_for_longer_than_a_pause(
     one = hooks("on_request_start", cut_off)
     for _ in range(FAILURES):
         await funnel.observe(one, "context")
-    clock.time += PAUSE
+    clock.advance(PAUSE)
     with anyio.CancelScope() as scope:
         await funnel.observe(one, "cancelled")
     await funnel.observe(one, "too early")
-    clock.time += PAUSE
+    clock.advance(PAUSE)
     await funnel.observe(one, "tried")
     await funnel.observe(one, "back")
 

@@ -14,6 +14,7 @@ from opentelemetry.trace import NoOpTracer
 
 from agentrail.errors import HookTimeout
 from agentrail.hook import Funnel, Hook, Plugin, PluginFailure, Watchdog, compile_hooks
+from agentrail.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
 
@@ -29,19 +30,6 @@ def hooks(*functions: object, seconds: float = 0.03) -> tuple[Hook, ...]:
     table, faults = compile_hooks(cast("list[Plugin]", plugins))
     assert faults == ()
     return table["on_request_start"]
-
-
-@define
-class HandClock:
-    """Goes on only when told to."""
-
-    time: float = 0.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def now(self) -> float:
-        return self.time
 
 
 @define(eq=False)
@@ -139,7 +127,7 @@ async def test_the_error_that_a_hook_makes_of_its_cancellation_is_what_is_report
 async def test_one_that_goes_on_after_its_cancellation_is_named_in_the_log_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    clock, failures = HandClock(), list[PluginFailure]()
+    clock, failures = FakeClock(), list[PluginFailure]()
     watchdog, entered, released = Watchdog(clock), anyio.Event(), anyio.Event()
     seen: list[object] = []
 
@@ -157,12 +145,10 @@ async def test_one_that_goes_on_after_its_cancellation_is_named_in_the_log_once(
             tasks.start_soon(funnel.observe, late, "context")
             await entered.wait()
             for _ in range(2):  # first it is cancelled, then it is found to go on
-                clock.time += 5
-                watchdog.look_at(clock.time)
+                clock.advance(5)
                 await anyio.wait_all_tasks_blocked()
             await alarm.rung.wait()
-            clock.time += 5
-            watchdog.look_at(clock.time)
+            clock.advance(5)
             await anyio.wait_all_tasks_blocked()
             assert seen == []
             released.set()
@@ -196,11 +182,11 @@ async def test_a_hook_that_is_in_time_is_not_cancelled(
 async def test_a_sync_hook_that_blocks_past_its_deadline_is_logged(
     traced: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock, failures, seen = HandClock(), list[PluginFailure](), list[object]()
+    clock, failures, seen = FakeClock(), list[PluginFailure](), list[object]()
     tracer = NoOpTracer() if traced else None
 
     def block(_context: object) -> None:
-        clock.time += 5
+        clock.advance(5)
 
     await Funnel(Watchdog(clock), failures.append, tracer).observe(
         hooks(block, seen.append, seconds=2), "context"
@@ -253,7 +239,7 @@ async def test_a_short_deadline_is_kept_while_the_watchdog_waits_for_a_longer_on
 
 
 async def test_a_guard_at_rest_has_no_deadline_and_one_dismissed_is_not_late() -> None:
-    clock = HandClock()
+    clock = FakeClock()
     watchdog = Watchdog(clock)
     guard = watchdog.guard()
 
@@ -262,8 +248,7 @@ async def test_a_guard_at_rest_has_no_deadline_and_one_dismissed_is_not_late() -
         with guard:
             guard.arm("it", 2)
             guard.rest()
-            clock.time += 5
-            watchdog.look_at(clock.time)
+            clock.advance(5)
             await anyio.wait_all_tasks_blocked()
             guard.dismiss()
             await anyio.Event().wait()

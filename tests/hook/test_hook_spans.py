@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Span, StatusCode, Tracer, get_current_span
 
-from agentrail.hook import Funnel, Hook, Plugin, compile_hooks, span
+from agentrail.hook import Funnel, Hook, Plugin, compile_hooks, late_spans, span
 
 pytestmark = pytest.mark.anyio
 
@@ -133,7 +133,7 @@ async def test_a_hook_that_fails_is_an_error_in_its_span(
     assert (after.attributes or {})["agentrail.hook.outcome"] == "ok"
 
 
-async def test_a_hook_that_is_late_is_cancelled_in_its_span(
+async def test_a_hook_that_is_late_is_a_timeout_and_an_error_in_its_span(
     traced: Funnel, exporter: InMemorySpanExporter
 ) -> None:
     async def hang(_context: object) -> None:
@@ -144,7 +144,9 @@ async def test_a_hook_that_is_late_is_cancelled_in_its_span(
     await traced.observe(late, "context")
 
     (made,) = exporter.get_finished_spans()
-    assert (made.attributes or {})["agentrail.hook.outcome"] == "cancelled"
+    assert (made.attributes or {})["agentrail.hook.outcome"] == "timeout"
+    assert made.status.status_code is StatusCode.ERROR
+    assert made.status.description == "it took longer than 0.03 s"
 
 
 async def test_a_hook_that_is_cancelled_from_outside_is_cancelled_in_its_span(
@@ -246,3 +248,87 @@ def test_there_is_a_tracer_only_with_a_provider_that_the_application_set(
     )
 
     assert printed.stdout.strip() == str(active)
+
+
+# Spans of slow hooks and of those that failed alone, made when the call is over.
+
+
+async def fail(_context: object) -> None:
+    await anyio.lowlevel.checkpoint()
+    message = "lost"
+    raise OSError(message)
+
+
+async def wait_a_little(_context: object) -> None:
+    await anyio.sleep(0.02)
+
+
+def late(funnel: Funnel, tracer: Tracer, slow: float) -> Funnel:
+    watcher = late_spans(tracer, 7, slow)
+    return Funnel(funnel.watchdog, funnel.on_failure, watchers=(watcher,))
+
+
+@pytest.mark.parametrize(
+    ("slow", "made"),
+    [(0.01, [("p0", "error"), ("p1", "ok")]), (float("inf"), [("p0", "error")])],
+    ids=["slow", "errors"],
+)
+async def test_only_what_failed_or_was_slow_makes_a_span_if_that_is_wanted(
+    funnel: Funnel,
+    tracer: Tracer,
+    exporter: InMemorySpanExporter,
+    slow: float,
+    made: list[tuple[str, str]],
+) -> None:
+    called = hooks(fail, wait_a_little, ignore, version="1.2")
+    with tracer.start_as_current_span("turn") as turn:
+        await late(funnel, tracer, slow).observe(called, "context")
+
+    *spans, _ = exporter.get_finished_spans()
+    told = [one.attributes or {} for one in spans]
+    shown = [(each["agentrail.plugin.name"], each["agentrail.hook.outcome"]) for each in told]
+    assert shown == made
+    assert [parent_of(one) for one in spans] == [id_of(turn)] * len(made)
+    assert spans[0].status.description == "lost"
+    assert [event.name for event in spans[0].events] == ["exception"]
+    assert dict(spans[0].attributes or {}).keys() == {
+        "agentrail.generation",
+        "agentrail.hook.name",
+        "agentrail.hook.outcome",
+        "agentrail.plugin.name",
+        "agentrail.plugin.version",
+    }
+
+
+async def test_a_span_that_is_made_afterwards_lies_where_the_call_was(
+    funnel: Funnel, tracer: Tracer, exporter: InMemorySpanExporter
+) -> None:
+    with tracer.start_as_current_span("turn"):
+        await late(funnel, tracer, 0.0).observe(hooks(wait_a_little), "context")
+
+    made, turn = exporter.get_finished_spans()
+    assert None not in (made.start_time, made.end_time, turn.start_time, turn.end_time)
+    assert turn.start_time <= made.start_time < made.end_time <= turn.end_time  # type: ignore[operator]
+    assert made.end_time - made.start_time >= 0.02 * 1e9  # type: ignore[operator]
+
+
+async def test_a_hook_that_is_late_or_cut_off_makes_a_span_of_its_outcome_afterwards(
+    funnel: Funnel, tracer: Tracer, exporter: InMemorySpanExporter
+) -> None:
+    async def hang(_context: object) -> None:
+        await anyio.Event().wait()
+
+    watching = late(funnel, tracer, 0.0)
+    await watching.observe(hooks(hang, deadlines={"on_request_start": 0.03}), "context")
+    with anyio.CancelScope() as scope:
+
+        async def cancelled(_context: object) -> None:
+            scope.cancel()
+            await anyio.Event().wait()
+
+        await watching.observe(hooks(cancelled), "context")
+
+    outcomes = [
+        (one.attributes or {})["agentrail.hook.outcome"] for one in exporter.get_finished_spans()
+    ]
+    assert outcomes == ["timeout", "cancelled"]

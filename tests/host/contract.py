@@ -1,14 +1,13 @@
 """What the tests of the contract share: both doors, and a plugin that has every hook."""
 
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Final
 
 import pytest
 
-from agentrail import AgentHost, Attachment, ChatRequest, Event, Plugin, RequestContext
+from agentrail import AgentHost, Attachment, ChatRequest, Event, Tool
 from agentrail.events import TurnEnd
 from agentrail.requests import Resume
+from agentrail.testing import HookRecorder
 
 A_FILE: Final = (Attachment("a.txt", "text/plain", b"x"),)
 
@@ -22,28 +21,13 @@ TOLD: Final = (
 )
 """The hooks that run in a turn with a file, one tool call, and a short answer, in their order."""
 
-Seen = list[tuple[str, RequestContext]]
-"""Which hook was told which context."""
 
+class Witness(HookRecorder):
+    """A plugin that has every hook of a request, and tools."""
 
-def witness(seen: Seen, **members: object) -> Plugin:
-    """Is a plugin that has every hook of a request, changes nothing, and notes who is told what."""
-
-    def note(hook: str) -> Callable[..., Any]:
-        def noted(*arguments: object) -> object:
-            (context,) = [each for each in arguments if isinstance(each, RequestContext)]
-            seen.append((hook, context))
-            return {
-                "on_chunk": arguments[0],
-                "attachment_handler": "",
-                "context_providers": (),
-            }.get(hook)
-
-        return noted
-
-    hooks: dict[str, object] = {hook: note(hook) for hook in (*TOLD, "on_error")}
-    hooks["context_providers"] = [hooks["context_providers"]]
-    return cast("Plugin", SimpleNamespace(**{"name": "witness", **hooks, **members}))
+    def __init__(self, *tools: Tool) -> None:
+        super().__init__("witness", hooks={*TOLD, "on_error"})
+        self.tools = tools
 
 
 async def run(host: AgentHost, request: ChatRequest | Resume, kind: str) -> str:

@@ -36,8 +36,9 @@ from agentrail.events import TERMINAL, ContextCompacted, TurnEnd
 from agentrail.model import call_tools
 from agentrail.requests import Resume
 from agentrail.route import frame
+from agentrail.testing import HookRecorder
 from agentrail.tool import ask
-from tests.host.conftest import MakeHost, Stores
+from tests.host.conftest import REQUEST_HOOKS, MakeHost, Stores
 from tests.host.office import (
     ME,
     again,
@@ -48,7 +49,6 @@ from tests.host.office import (
     streamed,
     transcript,
 )
-from tests.host.recorder import Recorder
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -139,16 +139,20 @@ class Story:
     """An application, the request that is walked through, and what its effects were."""
 
     walk: Walk = field(factory=Walk)
-    log: list[str] = field(factory=list[str])
+    recorder: HookRecorder = field(factory=lambda: HookRecorder(hooks=REQUEST_HOOKS))
     done: list[str] = field(factory=list[str])
     floor: ClassVar[int] = 50
     """The fewest points that there must be; a walk that sees none proves nothing."""
+
+    def ran(self, hook: str) -> int:
+        """How often a hook was called."""
+        return self.recorder.names.count(hook)
 
     def config(self) -> dict[str, Any]:
         """What makes a host."""
         profile = Profile(id="assistant", model="scripted:m", **self.profile())
         model = ScriptedModel.repeat(self.answer)
-        plugins = [Recorder(self.log, "r"), self.hooks()]
+        plugins = [self.recorder, self.hooks()]
         return {"profiles": [profile], "providers": [model], "plugins": plugins}
 
     def profile(self) -> dict[str, Any]:
@@ -346,7 +350,7 @@ async def test_a_turn_that_is_ended_at_any_point_leaves_a_session_that_goes_on(
             story.done.clear()
             request = await story.before(host, session_id)
             before = await completed(host, session_id)
-            story.log.clear()
+            story.recorder.clear()
             sent: list[Event] = []
             scope = anyio.CancelScope()
             walk.begin(at, scope.cancel if who == "caller" else everything(host))
@@ -360,8 +364,8 @@ async def test_a_turn_that_is_ended_at_any_point_leaves_a_session_that_goes_on(
                 assert [frame(event) for event in sent] == [frame(event) for event in shown]
                 assert isinstance(sent[-1], TERMINAL)
             assert host.core.turns.all() == ()
-            assert story.log.count("r.on_request_end") == story.log.count("r.on_request_start")
-            persisted = story.log.count("r.on_turn_persisted")
+            assert story.ran("on_request_end") == story.ran("on_request_start")
+            persisted = story.ran("on_turn_persisted")
             assert persisted == await completed(host, session_id) - before
             if await host.core.store.find(session_id) is not None:
                 await story.after(host, session_id)
@@ -378,13 +382,13 @@ async def test_a_chat_that_is_cancelled_whenever_it_gives_way_leaves_a_session_t
     async with make_host(**story.config()) as host:
         while ended:
             at += 1
-            story.log.clear()
+            story.recorder.clear()
             scope = anyio.CancelScope()
             walk = Walk(at, act=scope.cancel)
             with scope:
                 await Steps(host.chat(ChatRequest("work", session_id=f"s{at}")), walk)
             ended = walk.end()
-            assert story.log.count("r.on_request_end") == story.log.count("r.on_request_start")
+            assert story.ran("on_request_end") == story.ran("on_request_start")
             assert host.core.turns.all() == ()
             await check_next_turn(host, f"s{at}")
     assert at > 20
@@ -416,15 +420,15 @@ async def test_a_stream_that_is_left_after_any_event_leaves_a_session_that_goes_
     async with make_host(**story.config()) as host:
         while left:
             left = False
-            story.log.clear()
+            story.recorder.clear()
             async with host.stream(ChatRequest("work", session_id=f"s{at}")) as events:
                 for _ in range(at):
                     if await anext(events, None) is None:
                         break
                 else:
                     left = True
-            assert story.log.count("r.on_request_end") == 1
-            assert story.log.count("r.on_turn_persisted") == await completed(host, f"s{at}")
+            assert story.ran("on_request_end") == 1
+            assert story.ran("on_turn_persisted") == await completed(host, f"s{at}")
             assert host.core.turns.all() == ()
             await check_next_turn(host, f"s{at}")
             at += 1

@@ -31,9 +31,9 @@ from agentrail.errors import HostNotRunning
 from agentrail.events import MessageDelta, TurnEnd, TurnError
 from agentrail.model import call_tools
 from agentrail.route import frame
+from agentrail.testing import HookRecorder
 from tests.host.conftest import MakeHost
 from tests.host.office import ME, Office, again, check_log, streamed, transcript, writing
-from tests.host.recorder import Recorder
 
 pytestmark = pytest.mark.anyio
 
@@ -72,9 +72,11 @@ def text_of(events: Sequence[Event]) -> str:
 # Who leaves.
 
 
-async def test_a_turn_goes_on_when_the_reader_of_its_stream_leaves(make_host: MakeHost) -> None:
-    model, log = Slow(), list[str]()
-    async with make_host(**Office().config(model), plugins=[Recorder(log)]) as host:
+async def test_a_turn_goes_on_when_the_reader_of_its_stream_leaves(
+    make_host: MakeHost, recorder: HookRecorder
+) -> None:
+    model = Slow()
+    async with make_host(**Office().config(model), plugins=[recorder]) as host:
         heard: list[Event] = []
         async with host.stream(GOES_ON) as events:
             async for event in events:
@@ -87,7 +89,7 @@ async def test_a_turn_goes_on_when_the_reader_of_its_stream_leaves(make_host: Ma
         assert frames(heard + rest) == frames(await again(host, heard[0].turn_id))
         assert isinstance(rest[-1], TurnEnd)
         assert (rest[-1].outcome, rest[-1].message) == ("completed", "Dear Ada")
-        assert log[-2:] == ["recorder.on_turn_persisted", "recorder.on_request_end"]
+        assert recorder.names[-2:] == ["on_turn_persisted", "on_request_end"]
         await check_log(host)
 
 

@@ -30,7 +30,7 @@ from agentrail.model.scripted import call_tools
 from agentrail.requests import Resume
 from agentrail.tool import ask
 from tests.host.conftest import MakeHost
-from tests.host.contract import A_FILE, TOLD, Seen, both_doors, events_of, run, witness
+from tests.host.contract import A_FILE, TOLD, Witness, both_doors, events_of, run
 
 ONCE: Final = ("attachment_handler", "context_providers")
 """The hooks whose answers are in the log of a turn that goes on."""
@@ -58,16 +58,15 @@ def two_profiles() -> list[Profile]:
 async def test_all_hooks_and_tools_of_a_plugin_hold_for_every_profile(
     make_host: MakeHost, kind: str
 ) -> None:
-    seen: Seen = []
     model = ScriptedModel([call_tools(("ping", {})), "fine"] * 2)
-    plugin = witness(seen, tools=[ping])
+    plugin = Witness(ping)
     async with make_host(profiles=two_profiles(), providers=[model], plugins=[plugin]) as host:
         for name in ("one", "two"):
-            seen.clear()
+            plugin.clear()
             request = ChatRequest("hi", agent_id=name, attachments=A_FILE)
             assert await run(host, request, kind) == "fine"
-            assert [hook for hook, _ in seen] == list(TOLD)
-            assert {context.agent_id for _, context in seen} == {name}
+            assert plugin.names == list(TOLD)
+            assert {call.context.agent_id for call in plugin.log} == {name}
     offered = [[spec.name for spec in request.tools] for request in model.requests]
     assert offered == [["ping"]] * 4
 
@@ -141,9 +140,9 @@ async def test_a_plugin_may_have_nothing_but_a_name(make_host: MakeHost, kind: s
 async def test_all_hooks_of_a_request_are_told_its_one_context(
     make_host: MakeHost, kind: str, said: str | ModelUnavailable
 ) -> None:
-    seen: Seen = []
+    witness = Witness(ping)
     plugins = [
-        witness(seen, tools=[ping]),
+        witness,
         define_plugin(
             "cure", on_error=lambda _error, _context: ModelReply(message=Message.assistant("well"))
         ),
@@ -151,15 +150,15 @@ async def test_all_hooks_of_a_request_are_told_its_one_context(
     async with make_host(call_tools(("ping", {})), said, plugins=plugins) as host:
         request = ChatRequest("hi", session_id="s", tenant_id="t", user_id="u", attachments=A_FILE)
         await run(host, request, kind)
-    context = seen[0][1]
-    assert [hook for hook, told in seen if told is not context] == []
+    context = witness.log[0].context
+    assert [str(call) for call in witness.log if call.context is not context] == []
     assert (context.kind, context.transport) == (kind, "python")
     assert (context.tenant_id, context.user_id) == ("t", "u")
     assert (context.session_id, context.agent_id) == ("s", "assistant")
     if said == "fine":
-        assert [hook for hook, _ in seen] == list(TOLD)
+        assert witness.names == list(TOLD)
     else:
-        assert [hook for hook, _ in seen][-4:] == [
+        assert witness.names[-4:] == [
             *("on_error", "after_response"),
             *("on_turn_persisted", "on_request_end"),
         ]
@@ -199,19 +198,17 @@ async def test_a_request_starts_before_an_interceptor_is_asked_and_that_before_t
 async def test_an_unknown_agent_is_refused_by_the_profile_and_a_wrong_one_by_its_session(
     make_host: MakeHost, kind: str
 ) -> None:
-    seen: Seen = []
-    profiles = two_profiles()
-    async with make_host(profiles=profiles, plugins=[witness(seen)]) as host:
+    witness = Witness()
+    async with make_host(profiles=two_profiles(), plugins=[witness]) as host:
         with pytest.raises(AgentNotFound):
             await run(host, ChatRequest("hi", session_id="s", agent_id="nobody"), kind)
-        asked = ("on_request_start", "intercept_chat_request", "on_request_end")
-        assert [hook for hook, _ in seen] == list(asked)
+        assert witness.names == ["on_request_start", "intercept_chat_request", "on_request_end"]
         await run(host, ChatRequest("hi", session_id="s", agent_id="one"), kind)
-        seen.clear()
+        witness.clear()
         for other in ("two", "nobody"):
             with pytest.raises(AgentMismatch):
                 await run(host, ChatRequest("hi", session_id="s", agent_id=other), kind)
-    assert seen == []
+    assert witness.log == []
 
 
 @both_doors
@@ -268,17 +265,17 @@ async def test_the_session_that_an_interceptor_writes_is_not_looked_at(
 async def test_a_turn_that_goes_on_is_not_asked_again_whether_it_may_begin(
     make_host: MakeHost, kind: str
 ) -> None:
-    seen: Seen = []
+    witness = Witness(ping)
     profile = Profile(id="assistant", model="scripted:m", permissions=[ask("ping")])
-    config = {"profiles": [profile], "plugins": [witness(seen, tools=[ping])]}
+    config = {"profiles": [profile], "plugins": [witness]}
     async with make_host(call_tools(("ping", {})), "fine", **config) as host:
         waits = await host.chat(ChatRequest("hi", attachments=A_FILE))
-        seen.clear()
+        witness.clear()
         await host.decide(Principal(), waits.turn_id, waits.approvals[0].call.id, approved=True)
         assert await run(host, Resume(waits.turn_id), kind) == "fine"
     again = [hook for hook in TOLD if hook not in {"intercept_chat_request", *ONCE}]
-    assert sorted({hook for hook, _ in seen}) == sorted(set(again))
-    assert (seen[0][0], seen[-1][0]) == ("on_request_start", "on_request_end")
+    assert set(witness.names) == set(again)
+    assert (witness.names[0], witness.names[-1]) == ("on_request_start", "on_request_end")
 
 
 # --- what is added ------------------------------------------------------------------------------
@@ -384,22 +381,25 @@ async def test_temperature_and_token_limit_of_a_profile_reach_its_model(
 
 @both_doors
 async def test_a_model_provider_is_told_whom_it_answers(make_host: MakeHost, kind: str) -> None:
-    seen: Seen = []
-    model = ScriptedModel(["fine"])
-    async with make_host(providers=[model], plugins=[witness(seen)]) as host:
+    witness, model = Witness(), ScriptedModel(["fine"])
+    async with make_host(providers=[model], plugins=[witness]) as host:
         request = ChatRequest("hi", session_id="s", tenant_id="t", user_id="u")
         await run(host, request, kind)
     context = model.requests[0].context
     assert context is not None
-    assert context is seen[0][1]
+    assert context is witness.log[0].context
     assert (context.tenant_id, context.user_id, context.session_id) == ("t", "u", "s")
 
 
 async def test_hooks_that_nobody_has_are_not_in_the_way_of_a_call(make_host: MakeHost) -> None:
-    seen: Seen = []
-    async with make_host(plugins=[witness(seen)]) as host:
+    witness = Witness()
+    async with make_host(plugins=[witness]) as host:
         await host.chat(ChatRequest("hi"))
-        served, funnel, context = host.composition.agent("assistant"), host.core.funnel, seen[0][1]
+        served, funnel, context = (
+            host.composition.agent("assistant"),
+            host.core.funnel,
+            witness.log[0].context,
+        )
         with_hooks = agent_of(served, host.composition.hooks, funnel, context)
     observer, _ = compile_hooks([define_plugin("p", on_request_end=lambda _context: None)])
     assert agent_of(served, observer, funnel, context) is served.agent

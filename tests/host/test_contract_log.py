@@ -25,10 +25,10 @@ from agentrail.errors import ModelUnavailable, StorageError
 from agentrail.events import MessageRecorded, TurnError
 from agentrail.model.scripted import call_tools
 from agentrail.session import Lease
+from agentrail.testing import HookRecorder
 from tests.host.conftest import MakeHost
 from tests.host.contract import both_doors, events_of, run
 from tests.host.office import ME, check_log
-from tests.host.recorder import Recorder
 
 ASKED: Final = ChatRequest("hi", session_id="s")
 OPENING: Final = ["turn.start", "message"]
@@ -116,7 +116,7 @@ async def test_a_call_is_in_the_log_before_its_tool_runs_and_its_result_before_t
     first = [*OPENING, "message", "tool.start"]
     second = [*first, "message", "tool.end", "tool.start"]
     answer = [*second, "message", "tool.end"]
-    assert found == [first, second, answer, [*answer, "message", "turn.end"]]
+    assert found == [first, second, answer, [*answer, "message", "run", "turn.end"]]
 
 
 async def test_what_a_reader_is_shown_is_in_the_log_already(make_host: MakeHost) -> None:
@@ -156,9 +156,9 @@ async def test_an_answer_is_written_with_the_end_of_its_turn_unless_a_limit_ends
     config = {"profiles": profiles, "plugins": [PLUGIN], "store": store}
     async with make_host(call, "fine", call, **config) as host:
         await run(host, ChatRequest("hi", agent_id="free"), kind)
-        assert store.batches[-1] == ["message", "turn.end"]
+        assert store.batches[-1] == ["message", "run", "turn.end"]
         await run(host, ChatRequest("hi", agent_id="short"), kind)
-        assert store.batches[-1] == ["turn.end"]
+        assert store.batches[-1] == ["run", "turn.end"]
 
 
 @pytest.mark.parametrize("new_store", ["sqlite"], indirect=True)
@@ -218,7 +218,12 @@ LOST: Final[Sequence[tuple[str, Callable[[Event], bool], list[str], str]]] = (
     ("is_lost", "left", "outcome"), [row[1:] for row in LOST], ids=[row[0] for row in LOST]
 )
 async def test_what_could_not_be_written_is_tried_once_more_in_its_place_and_the_turn_fails(
-    make_host: MakeHost, kind: str, is_lost: Callable[[Event], bool], left: list[str], outcome: str
+    make_host: MakeHost,
+    recorder: HookRecorder,
+    kind: str,
+    is_lost: Callable[[Event], bool],
+    left: list[str],
+    outcome: str,
 ) -> None:
     tries: list[int] = []
 
@@ -226,39 +231,37 @@ async def test_what_could_not_be_written_is_tried_once_more_in_its_place_and_the
         tries.append(1 if any(is_lost(event) for event in events) else 0)
         return sum(tries) == tries[-1] == 1
 
-    log: list[str] = []
     store = Flaky()
     store.refuse = once
     model = ScriptedModel([call_tools(("ping", {})), "fine", "again"])
-    config = {"providers": [model], "plugins": [PLUGIN, Recorder(log)], "store": store}
+    config = {"providers": [model], "plugins": [PLUGIN, recorder], "store": store}
     async with make_host(**config) as host:
         turn_id, code = await fails(host, ASKED, kind)
         assert code == "storage_failed"
-        assert kept(await store.read("s")) == [*OPENING, *left, "turn.error"]
+        assert kept(await store.read("s")) == [*OPENING, *left, "run", "turn.error"]
         assert await status(host, turn_id) == "failed"
-        assert "recorder.on_turn_persisted" not in log
-        assert log[-1] == "recorder.on_request_end"
+        assert "on_turn_persisted" not in recorder.names
+        assert recorder.names[-1] == "on_request_end"
         rows = await host.messages(ME, "s")
         parts = [part for row in rows for part in row.message.parts]
         assert [part.outcome for part in parts if isinstance(part, ToolResult)] == [outcome]
         await run(host, ChatRequest("and now?", session_id="s"), kind)
         await check_log(host)
-        assert "recorder.on_turn_persisted" in log
+        assert "on_turn_persisted" in recorder.names
     assert model.requests[-1].messages[-1].text == "and now?"
 
 
 @both_doors
 @pytest.mark.parametrize("later", ["a look", "a turn"])
 async def test_a_turn_whose_end_could_not_be_written_is_closed_at_the_next_look_or_turn(
-    make_host: MakeHost, kind: str, later: str
+    make_host: MakeHost, recorder: HookRecorder, kind: str, later: str
 ) -> None:
-    log: list[str] = []
     store = Flaky()
     store.refuse = lambda _events: True
-    async with make_host("fine", "again", plugins=[Recorder(log)], store=store) as host:
+    async with make_host("fine", "again", plugins=[recorder], store=store) as host:
         turn_id, code = await fails(host, ASKED, kind)
         assert code == "storage_failed"
-        assert "recorder.on_turn_persisted" not in log
+        assert "on_turn_persisted" not in recorder.names
         assert (kept(await store.read("s")), await status(host, turn_id)) == (OPENING, "running")
         assert list(await store.unannounced()) == []
         store.refuse = lambda _events: False

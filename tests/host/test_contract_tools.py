@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import anyio
 import pytest
+from anyio import from_thread
 from attrs import define
 from msgspec.structs import replace
 
@@ -29,6 +30,7 @@ from agentrail.messages import StopReason
 from agentrail.model import call_tools
 from agentrail.model._answer import read_call
 from agentrail.requests import Resume
+from agentrail.testing import FakeClock
 from agentrail.tool import ask, deny
 from tests.host.conftest import MakeHost
 from tests.host.contract import both_doors, run
@@ -239,35 +241,22 @@ async def test_without_a_handler_the_failures_of_tool_hooks_are_logged_and_the_t
     assert all(record.exc_info for record in caplog.records)
 
 
-@define
-class HandClock:
-    """Goes on only when told to."""
-
-    time: float = 1000.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def now(self) -> float:
-        return self.time
-
-
 @both_doors
 async def test_the_end_of_a_call_tells_its_duration_at_both_doors(
     make_host: MakeHost, kind: str
 ) -> None:
-    clock = HandClock()
+    clock = FakeClock()
 
     def pass_time(seconds: float) -> Callable[..., None]:
         def hook(*_: object) -> None:
-            clock.time += seconds
+            clock.advance(seconds)
 
         return hook
 
     @tool
     def work() -> str:
         """Take a while."""
-        clock.time += 1.5
+        from_thread.run_sync(clock.advance, 1.5)
         return "done"
 
     plugin = define_plugin(

@@ -1,21 +1,18 @@
 """Every cell of the coverage table: each hook runs on the paths that it names, and on no other."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
-from attrs import define, field
 
 from agentrail import (
     AppConfig,
     Attachment,
     ChatRequest,
     ChatResponse,
-    Delta,
     MemorySessionStore,
-    Message,
     ModelReply,
     ModelRequest,
     Principal,
@@ -23,8 +20,6 @@ from agentrail import (
     RequestContext,
     ScriptedModel,
     SQLiteSessionStore,
-    ToolCall,
-    ToolResult,
     create_app,
     tool,
 )
@@ -36,6 +31,7 @@ from agentrail.model import call_tools
 from agentrail.model.scripted import Scripted
 from agentrail.requests import Resume
 from agentrail.session import Lease, Owner
+from agentrail.testing import HookRecorder
 from agentrail.tool import ask
 
 pytestmark = pytest.mark.anyio
@@ -44,62 +40,22 @@ ME = Principal()
 FILE = Attachment(filename="a.txt", mime_type="text/plain", data=b"text")
 
 
-@define
-class Everything:
-    """A plugin with every hook, which notes who was called."""
+class Everything(HookRecorder):
+    """A plugin with every hook of a turn."""
 
-    name: str = "everything"
-    answer: ChatResponse | None = None
-    called: list[str] = field(factory=list[str])
-    summarized: anyio.Event = field(factory=anyio.Event)
-
-    def on_request_start(self, context: RequestContext) -> None:
-        self.called.append("on_request_start")
+    def __init__(self) -> None:
+        super().__init__(hooks=HOOKS.keys() - {"start", "stop"})
+        self.answer: ChatResponse | None = None
+        self.summarized = anyio.Event()
 
     def intercept_chat_request(
         self, request: ChatRequest, context: RequestContext
     ) -> ChatResponse | None:
-        self.called.append("intercept_chat_request")
         return self.answer
 
-    def attachment_handler(self, attachments: Sequence[Attachment], context: RequestContext) -> str:
-        self.called.append("attachment_handler")
-        return "a file"
-
-    @property
-    def context_providers(self) -> Sequence[Callable[..., Sequence[Message]]]:
-        def provider(context: RequestContext, messages: Sequence[Message]) -> Sequence[Message]:
-            self.called.append("context_providers")
-            return [Message.system("context")]
-
-        return [provider]
-
-    def before_request(self, request: ModelRequest, context: RequestContext) -> None:
-        self.called.append("before_request")
-
-    def on_chunk(self, chunk: Delta, context: RequestContext) -> Delta:
-        self.called.append("on_chunk")
-        return chunk
-
     def after_response(self, reply: ModelReply, context: RequestContext) -> None:
-        self.called.append("after_response")
         if reply.message.text == "in short":
             self.summarized.set()
-
-    def on_error(self, error: Exception, context: RequestContext) -> None:
-        self.called.append("on_error")
-
-    def before_tool_call(self, call: ToolCall, context: RequestContext) -> None:
-        self.called.append("before_tool_call")
-
-    def after_tool_call(self, call: ToolCall, result: ToolResult, context: RequestContext) -> None:
-        self.called.append("after_tool_call")
-
-    def on_turn_persisted(self, context: RequestContext) -> None:
-        self.called.append("on_turn_persisted")
-
-    def on_request_end(self, context: RequestContext) -> None:
-        self.called.append("on_request_end")
 
 
 @tool
@@ -172,7 +128,7 @@ async def resumed(plugin: Everything) -> None:
         waiting = await host.chat(asked())
         (call,) = waiting.approvals
         await host.decide(ME, waiting.turn_id, call.call.id, approved=True)
-        plugin.called.clear()
+        plugin.clear()
         await host.chat(Resume(waiting.turn_id))
 
 
@@ -218,8 +174,15 @@ async def summary(plugin: Everything) -> None:
             await host.chat(ChatRequest("word " * 60, session_id="s"))
             while host.core.compacting and not plugin.summarized.is_set():
                 await anyio.lowlevel.checkpoint()
-    last = len(plugin.called) - plugin.called[::-1].index("on_request_end")
-    del plugin.called[:last]
+    last = len(plugin.log) - plugin.names[::-1].index("on_request_end")
+    del plugin.log[:last]
+
+
+async def deleted(plugin: Everything) -> None:
+    async with host_of(plugin, "done") as host:
+        await host.chat(asked())
+        plugin.clear()
+        await host.delete_session(ME, "s")
 
 
 SCENARIOS: dict[str, Callable[[Everything], Awaitable[None]]] = {
@@ -231,6 +194,7 @@ SCENARIOS: dict[str, Callable[[Everything], Awaitable[None]]] = {
     "resumed": resumed,
     "failed": failed,
     "cancelled": cancelled,
+    "deleted": deleted,
     "summary": summary,
 }
 
@@ -244,7 +208,7 @@ async def test_the_hooks_of_a_path_are_those_that_its_row_names(path: str, tmp_p
     else:
         await SCENARIOS[path](plugin)
 
-    assert set(plugin.called) == COVERAGE[path].hooks
+    assert set(plugin.names) == COVERAGE[path].hooks
 
 
 def test_every_hook_of_a_request_is_on_some_path() -> None:

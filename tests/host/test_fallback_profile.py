@@ -72,7 +72,7 @@ async def test_events_and_spans_name_the_model_that_answered() -> None:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
 
     async with host_with(first, ScriptedModel(["fine"], "second")) as host:
-        host.core.funnel.tracer = provider.get_tracer("test")
+        host.core.tracer = provider.get_tracer("test")
         events = await events_of(host, ChatRequest("hi"))
 
     ends = [event.model for event in events if isinstance(event, MessageEnd)]

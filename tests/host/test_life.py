@@ -21,17 +21,16 @@ from agentrail import (
 from agentrail.errors import HostNotRunning, PluginStartError, StorageError
 from agentrail.host import AgentHost
 from agentrail.session import SQLiteSessionStore
+from agentrail.testing import HookCall, HookRecorder
 from tests.host.conftest import MakeHost
-from tests.host.recorder import Recorder
 
 
 async def test_plugins_start_in_order_and_stop_in_reverse(make_host: MakeHost) -> None:
-    log: list[str] = []
-    plugins = [Recorder(log, name) for name in "abc"]
-    async with make_host(plugins=plugins):
-        assert log == ["a.start", "b.start", "c.start"]
+    log: list[HookCall] = []
+    async with make_host(plugins=[HookRecorder(name, log) for name in "abc"]):
+        assert list(map(str, log)) == ["a.start", "b.start", "c.start"]
         log.clear()
-    assert log == ["c.stop", "b.stop", "a.stop"]
+    assert list(map(str, log)) == ["c.stop", "b.stop", "a.stop"]
 
 
 async def test_a_start_that_fails_as_third_of_five_stops_the_two_before_it(
@@ -41,18 +40,13 @@ async def test_a_start_that_fails_as_third_of_five_stops_the_two_before_it(
         message = "no database"
         raise ValueError(message)
 
-    log: list[str] = []
-    plugins = [
-        Recorder(log, "a"),
-        Recorder(log, "b"),
-        define_plugin("c", start=fail),
-        Recorder(log, "d"),
-        Recorder(log, "e"),
-    ]
+    log: list[HookCall] = []
+    a, b, d, e = [HookRecorder(name, log) for name in "abde"]
+    plugins = [a, b, define_plugin("c", start=fail), d, e]
     host = make_host(plugins=plugins)
     with pytest.raises(PluginStartError, match=r"'c' did not start: no database"):
         await host.__aenter__()
-    assert log == ["a.start", "b.start", "b.stop", "a.stop"]
+    assert list(map(str, log)) == ["a.start", "b.start", "b.stop", "a.stop"]
     with pytest.raises(HostNotRunning):
         await host.chat(ChatRequest("hi"))
 
@@ -89,18 +83,19 @@ async def test_a_host_serves_only_between_its_start_and_its_stop(make_host: Make
         await host.sessions(Principal())
 
 
-async def test_a_store_that_cannot_be_opened_keeps_the_host_from_starting(tmp_path: Path) -> None:
+async def test_a_store_that_cannot_be_opened_keeps_the_host_from_starting(
+    tmp_path: Path, recorder: HookRecorder
+) -> None:
     (tmp_path / "sessions.db").write_bytes(b"this is no database at all" * 100)
-    log: list[str] = []
     config = AppConfig(
         profiles=[Profile(id="a", model="scripted:x")],
         providers=[ScriptedModel([])],
-        plugins=[Recorder(log)],
+        plugins=[recorder],
         data_dir=tmp_path,
     )
     with pytest.raises(StorageError):
         await create_app(config).host.__aenter__()
-    assert log == []
+    assert recorder.log == []
 
 
 async def test_stopping_waits_for_turns_under_way(make_host: MakeHost) -> None:

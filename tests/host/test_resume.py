@@ -26,6 +26,7 @@ from agentrail.events import TurnEnd, TurnStart
 from agentrail.model import call_tools
 from agentrail.model.scripted import Scripted
 from agentrail.requests import Resume
+from agentrail.testing import HookRecorder
 from agentrail.tool import ask, deny
 from tests.host.conftest import MakeHost
 from tests.host.contract import both_doors, run
@@ -44,7 +45,6 @@ from tests.host.office import (
     transcript,
     writing,
 )
-from tests.host.recorder import Recorder
 from tests.host.test_turn import A_FILE
 
 pytestmark = pytest.mark.anyio
@@ -64,27 +64,22 @@ def costing(reply: Scripted, read: int, written: int) -> ModelReply:
 
 
 async def test_each_run_has_its_own_pair_of_request_hooks_and_only_the_turn_is_persisted(
-    make_host: MakeHost,
+    make_host: MakeHost, recorder: HookRecorder
 ) -> None:
-    log: list[str] = []
     config = Office().config(writing("ada"), "done")
-    async with make_host(**config, plugins=[Recorder(log)]) as host:
-        log.clear()
+    async with make_host(**config, plugins=[recorder]) as host:
+        recorder.clear()
         suspended = await host.chat(ChatRequest("write", session_id="s", attachments=A_FILE))
-        assert log == [
-            "recorder.on_request_start",
-            "recorder.intercept_chat_request",
-            "recorder.attachment_handler",
-            "recorder.context_providers",
-            "recorder.on_request_end",
+        assert recorder.names == [
+            "on_request_start",
+            "intercept_chat_request",
+            "attachment_handler",
+            "context_providers",
+            "on_request_end",
         ]
-        log.clear()
+        recorder.clear()
         await approved(host, suspended)
-        assert log == [
-            "recorder.on_request_start",
-            "recorder.on_turn_persisted",
-            "recorder.on_request_end",
-        ]
+        assert recorder.names == ["on_request_start", "on_turn_persisted", "on_request_end"]
 
 
 async def test_both_runs_are_the_same_turn_to_their_hooks(make_host: MakeHost) -> None:

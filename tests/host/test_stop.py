@@ -1,6 +1,5 @@
 """A host that stops does stop: whatever it waits for has an end."""
 
-import time
 from typing import Any
 
 import anyio
@@ -20,9 +19,9 @@ from agentrail import (
 from agentrail.errors import HostNotRunning
 from agentrail.hook import PluginFailure
 from agentrail.session import Owner, SessionStore
+from agentrail.testing import FakeClock, HookRecorder
 from tests.host.conftest import MakeHost, Stores
 from tests.host.office import streamed
-from tests.host.recorder import Recorder
 
 pytestmark = pytest.mark.anyio
 
@@ -60,10 +59,10 @@ async def run(host: AgentHost, door: str, text: str = "hi") -> None:
 
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_request_that_is_let_in_when_the_grace_is_over_does_not_begin(
-    make_host: MakeHost, new_store: Stores, door: str
+    make_host: MakeHost, new_store: Stores, recorder: HookRecorder, door: str
 ) -> None:
-    store, told, log = Slow(new_store()), list[str](), list[str]()
-    host = make_host(store=store, stop_grace=0, plugins=[Recorder(log)])
+    store, told = Slow(new_store()), list[str]()
+    host = make_host(store=store, stop_grace=0, plugins=[recorder])
 
     async def call() -> None:
         with pytest.raises(HostNotRunning) as caught:
@@ -77,7 +76,7 @@ async def test_a_request_that_is_let_in_when_the_grace_is_over_does_not_begin(
             await store.asked.wait()
             callers.start_soon(_find_when_over, host, store)
         assert told == [HostNotRunning.code]
-    assert log == ["recorder.start", "recorder.stop"]
+    assert recorder.names == ["start", "stop"]
     assert not host.core.turns.all()
 
     store.slow = False
@@ -95,29 +94,11 @@ async def _find_when_over(host: AgentHost, store: Slow) -> None:
 # What is waited for has a deadline.
 
 
-@define
-class Leaps:
-    """A clock that leaps ahead when told to."""
-
-    ahead: float = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
-
-    def now(self) -> float:
-        return 1_700_000_000.0 + self.monotonic()
-
-    def leap(self, host: AgentHost, seconds: float) -> None:
-        """Be ahead by so much more, and have the host's watchdog look at the clock."""
-        self.ahead += seconds
-        host.core.watchdog.look_at(self.monotonic())
-
-
 @pytest.mark.parametrize("door", DOORS)
 async def test_who_is_told_of_failures_and_does_not_return_is_left_at_a_deadline(
     make_host: MakeHost, door: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock, told = Leaps(), anyio.Event()
+    clock, told = FakeClock(), anyio.Event()
 
     def fail(_context: RequestContext) -> None:
         raise ValueError("broken")
@@ -131,7 +112,7 @@ async def test_who_is_told_of_failures_and_does_not_return_is_left_at_a_deadline
     async with anyio.create_task_group() as callers, host:
         callers.start_soon(run, host, door)
         await told.wait()
-        clock.leap(host, 11)
+        clock.advance(11)
     messages = [record.getMessage() for record in caplog.records]
     assert "on_plugin_error took longer than 10 s" in messages
     assert "plugin 'p' failed in on_request_end: ValueError: broken" in messages
@@ -140,7 +121,7 @@ async def test_who_is_told_of_failures_and_does_not_return_is_left_at_a_deadline
 async def test_a_summary_that_hangs_is_left_at_the_deadline_of_a_turn_and_tried_again(
     make_host: MakeHost, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock, summaries, begun = Leaps(), 0, anyio.Event()
+    clock, summaries, begun = FakeClock(), 0, anyio.Event()
 
     async def say(request: ModelRequest) -> str:
         nonlocal summaries
@@ -158,7 +139,7 @@ async def test_a_summary_that_hangs_is_left_at_the_deadline_of_a_turn_and_tried_
         while not begun.is_set():
             await run(host, "chat", f"q {'word ' * 36}")
             await anyio.lowlevel.checkpoint()
-        clock.leap(host, profile.limits.seconds + 1)
+        clock.advance(profile.limits.seconds + 1)
         while host.core.compacting:
             await anyio.lowlevel.checkpoint()
         await run(host, "chat", "and now?")

@@ -27,8 +27,8 @@ from agentrail.events import MessageDelta, ToolEnd, TurnEnd, TurnError
 from agentrail.host import AgentHost
 from agentrail.model.scripted import call_tools
 from agentrail.session import Lease, MemorySessionStore
+from agentrail.testing import HookRecorder
 from tests.host.conftest import MakeHost
-from tests.host.recorder import Recorder
 
 
 class SteppedModel:
@@ -113,12 +113,11 @@ async def test_a_piece_is_shown_while_the_model_still_speaks(make_host: MakeHost
 
 
 async def test_leaving_early_cancels_the_turn_and_keeps_what_was_said(
-    make_host: MakeHost,
+    make_host: MakeHost, recorder: HookRecorder
 ) -> None:
-    log: list[str] = []
     model = SteppedModel(["half an ", "answer"])
     model.go[0].set()
-    async with make_host(providers=[model], plugins=[Recorder(log)]) as host:
+    async with make_host(providers=[model], plugins=[recorder]) as host:
         async with host.stream(ChatRequest("hi", session_id="s")) as stream:
             async for event in stream:
                 if isinstance(event, MessageDelta):
@@ -128,8 +127,8 @@ async def test_leaving_early_cancels_the_turn_and_keeps_what_was_said(
         last = (await host.core.store.read("s"))[-1]
         assert isinstance(last, TurnEnd)
         assert (last.outcome, last.stop_reason) == ("cancelled", "cancelled")
-        assert log[-1] == "recorder.on_request_end"
-        assert "recorder.on_turn_persisted" not in log
+        assert recorder.names[-1] == "on_request_end"
+        assert "on_turn_persisted" not in recorder.names
         for go in model.go:
             go.set()
         response = await host.chat(ChatRequest("go on", session_id="s"))
@@ -151,15 +150,16 @@ async def test_leaving_after_the_terminal_event_lets_the_hooks_finish(make_host:
     assert done == ["persisted"]
 
 
-async def test_a_cancelled_chat_leaves_a_session_that_goes_on(make_host: MakeHost) -> None:
-    log: list[str] = []
+async def test_a_cancelled_chat_leaves_a_session_that_goes_on(
+    make_host: MakeHost, recorder: HookRecorder
+) -> None:
     model = SteppedModel(["half", "whole"])
     model.go[0].set()
-    async with make_host(providers=[model], plugins=[Recorder(log)]) as host:
+    async with make_host(providers=[model], plugins=[recorder]) as host:
         with anyio.move_on_after(0.05):
             await host.chat(ChatRequest("hi", session_id="s"))
         assert await transcript(host) == [("user", "hi"), ("assistant", "half")]
-        assert log[-1] == "recorder.on_request_end"
+        assert recorder.names[-1] == "on_request_end"
         model.go[1].set()
         assert (await host.chat(ChatRequest("again", session_id="s"))).message == "halfwhole"
 

@@ -30,18 +30,10 @@ from agentrail.errors import (
 )
 from agentrail.events import TurnEnd
 from agentrail.host import AgentHost
-from tests.host.conftest import MakeHost
-from tests.host.recorder import Recorder
+from agentrail.testing import HookCall, HookRecorder
+from tests.host.conftest import REQUEST_HOOKS, MakeHost
 
 A_FILE = (Attachment("a.txt", "text/plain", b"x"),)
-REQUEST_HOOKS = [
-    "on_request_start",
-    "intercept_chat_request",
-    "attachment_handler",
-    "context_providers",
-    "on_turn_persisted",
-    "on_request_end",
-]
 
 
 async def run(host: AgentHost, request: ChatRequest, kind: str) -> str:
@@ -71,10 +63,11 @@ both_doors = pytest.mark.parametrize("kind", ["chat", "stream"])
 async def test_hooks_run_in_the_turns_order_and_plugins_in_theirs(
     make_host: MakeHost, kind: str
 ) -> None:
-    log: list[str] = []
-    async with make_host(plugins=[Recorder(log, "a"), Recorder(log, "b")]) as host:
-        log.clear()
+    calls: list[HookCall] = []
+    plugins = [HookRecorder(name, calls, hooks=["stop", *REQUEST_HOOKS]) for name in "ab"]
+    async with make_host(plugins=plugins) as host:
         await run(host, ChatRequest("hi", attachments=A_FILE), kind)
+    log = list(map(str, calls))
     expected = [f"{name}.{hook}" for hook in REQUEST_HOOKS for name in ("a", "b")]
     # Context providers run at the same time; which one notes itself first is not promised.
     assert sorted(log[6:8]) == expected[6:8]
@@ -118,7 +111,7 @@ async def test_state_is_shared_by_the_hooks_of_one_request_alone(
 
 @both_doors
 async def test_the_first_interceptor_that_answers_wins_and_the_profile_never_runs(
-    make_host: MakeHost, kind: str
+    make_host: MakeHost, recorder: HookRecorder, kind: str
 ) -> None:
     asked: list[str] = []
 
@@ -129,33 +122,32 @@ async def test_the_first_interceptor_that_answers_wins_and_the_profile_never_run
 
         return intercept
 
-    log: list[str] = []
     model = ScriptedModel([])
     plugins = [
         define_plugin("none", intercept_chat_request=interceptor("none", None)),
         define_plugin("first", intercept_chat_request=interceptor("first", "it is me")),
         define_plugin("second", intercept_chat_request=interceptor("second", "never")),
-        Recorder(log),
+        recorder,
     ]
     async with make_host(plugins=plugins, providers=[model]) as host:
-        log.clear()
         assert await run(host, ChatRequest("/me", session_id="s"), kind) == "it is me"
         assert not await host.sessions(Principal())
     assert asked == ["none", "first"]
     assert model.requests == []
-    assert log == ["recorder.on_request_start", "recorder.on_request_end", "recorder.stop"]
+    assert recorder.names == ["start", "on_request_start", "on_request_end", "stop"]
 
 
 @both_doors
-async def test_an_interceptors_answer_may_ask_to_be_kept(make_host: MakeHost, kind: str) -> None:
-    log: list[str] = []
+async def test_an_interceptors_answer_may_ask_to_be_kept(
+    make_host: MakeHost, recorder: HookRecorder, kind: str
+) -> None:
     keep = define_plugin(
         "keep", intercept_chat_request=lambda _r, _c: ChatResponse("kept", keep=True)
     )
-    async with make_host(plugins=[keep, Recorder(log)]) as host:
+    async with make_host(plugins=[keep, recorder]) as host:
         await run(host, ChatRequest("remember", session_id="s"), kind)
         assert await transcript(host, "s") == [("user", "remember"), ("assistant", "kept")]
-    assert "recorder.on_turn_persisted" in log
+    assert "on_turn_persisted" in recorder.names
 
 
 @both_doors
@@ -175,27 +167,24 @@ async def test_an_interceptors_answer_may_come_piece_by_piece(
 
 @both_doors
 async def test_an_interceptor_that_fails_is_passed_over_unless_it_is_critical(
-    make_host: MakeHost, kind: str
+    make_host: MakeHost, recorder: HookRecorder, kind: str
 ) -> None:
     def fail(_request: ChatRequest, _context: RequestContext) -> ChatResponse:
         message = "no"
         raise ValueError(message)
 
     failures: list[PluginFailure] = []
-    log: list[str] = []
     plugin = define_plugin("guard", intercept_chat_request=fail)
     async with make_host(plugins=[plugin], on_plugin_error=failures.append) as host:
         assert await run(host, ChatRequest("hi"), kind) == "fine"
     critical = define_plugin("guard", critical=True, intercept_chat_request=fail)
-    async with make_host(
-        plugins=[critical, Recorder(log)], on_plugin_error=failures.append
-    ) as host:
+    async with make_host(plugins=[critical, recorder], on_plugin_error=failures.append) as host:
         with pytest.raises(RequestRefused, match="guard"):
             await run(host, ChatRequest("hi"), kind)
     assert [(each.plugin, each.hook) for each in failures] == [
         ("guard", "intercept_chat_request")
     ] * 2
-    assert log[-2:] == ["recorder.on_request_end", "recorder.stop"]
+    assert recorder.names[-2:] == ["on_request_end", "stop"]
 
 
 @both_doors
@@ -381,11 +370,10 @@ async def test_the_terminal_event_comes_after_the_commit_and_before_the_persiste
 
 @both_doors
 async def test_a_failed_model_call_ends_the_turn_and_leaves_the_session_usable(
-    make_host: MakeHost, kind: str
+    make_host: MakeHost, recorder: HookRecorder, kind: str
 ) -> None:
-    log: list[str] = []
     broken = ModelUnavailable("it broke off")
-    async with make_host(broken, "fine", plugins=[Recorder(log)]) as host:
+    async with make_host(broken, "fine", plugins=[recorder]) as host:
         request = ChatRequest("hi", session_id="s")
         if kind == "chat":
             with pytest.raises(ModelUnavailable):
@@ -394,8 +382,8 @@ async def test_a_failed_model_call_ends_the_turn_and_leaves_the_session_usable(
             last = (await events_of(host, request))[-1]
             assert last.type == "turn.error"
             assert getattr(last, "code", "") == "model_unavailable"
-        assert "recorder.on_turn_persisted" not in log
-        assert log[-1] == "recorder.on_request_end"
+        assert "on_turn_persisted" not in recorder.names
+        assert recorder.names[-1] == "on_request_end"
         assert await run(host, ChatRequest("again", session_id="s"), kind) == "fine"
         assert await transcript(host, "s") == [
             ("user", "hi"),
@@ -422,14 +410,13 @@ async def test_an_unforeseen_error_is_one_clear_error_too(make_host: MakeHost, k
 
 @both_doors
 async def test_an_unknown_agent_is_named_together_with_the_known_ones(
-    make_host: MakeHost, kind: str
+    make_host: MakeHost, recorder: HookRecorder, kind: str
 ) -> None:
-    log: list[str] = []
-    async with make_host(plugins=[Recorder(log)]) as host:
+    async with make_host(plugins=[recorder]) as host:
         with pytest.raises(AgentNotFound, match=r"'nobody'.*assistant"):
             await run(host, ChatRequest("hi", agent_id="nobody"), kind)
         assert not await host.sessions(Principal())
-    assert "recorder.on_request_end" in log
+    assert "on_request_end" in recorder.names
 
 
 @both_doors

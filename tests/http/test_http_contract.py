@@ -23,7 +23,7 @@ from agentrail import (
 from agentrail.model.scripted import call_tools
 from agentrail.route import StreamResponse, read_chat_request
 from tests.conftest import Serve
-from tests.host.contract import TOLD, Seen, witness
+from tests.host.contract import TOLD, Witness
 from tests.http.wire import app_of, problem
 
 pytestmark = pytest.mark.anyio
@@ -68,16 +68,16 @@ def routed(model: ScriptedModel, **config: Any) -> AgentApp:  # noqa: ANN401 (se
 
 @each_path
 async def test_all_hooks_of_a_plugin_hold_for_every_route(served: Serve, path: str) -> None:
-    seen: Seen = []
+    witness = Witness(ping)
     model = ScriptedModel([call_tools(("ping", {})), "fine"])
-    client = await served(routed(model, plugins=[witness(seen, tools=[ping])]))
+    client = await served(routed(model, plugins=[witness]))
 
     response = await client.post(path, json=BODY)
 
     assert response.status_code == 200
     assert "fine" in response.text
-    assert [hook for hook, _ in seen] == list(TOLD)
-    (context,) = {id(told): told for _, told in seen}.values()
+    assert witness.names == list(TOLD)
+    (context,) = {id(call.context): call.context for call in witness.log}.values()
     assert context.kind == ("stream" if "stream" in path else "chat")
     assert (context.tenant_id, context.user_id, context.session_id) == ("t", "u", "s")
 

@@ -15,21 +15,9 @@ from attrs import define, field
 from agentrail.errors import HookTimeout, HostNotRunning, PluginStartError
 from agentrail.hook import Funnel, Plugin, PluginFailure, Watchdog, compile_hooks
 from agentrail.plugin import Lives, define_plugin
+from agentrail.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
-
-
-@define
-class HandClock:
-    """Goes on only when told to."""
-
-    time: float = 0.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def now(self) -> float:
-        return self.time
 
 
 def lives_of(funnel: Funnel, *plugins: Plugin) -> Lives:
@@ -273,15 +261,14 @@ async def test_lives_may_be_started_again_after_a_failed_start(funnel: Funnel) -
 
 async def test_the_deadline_of_start_is_over_once_a_plugin_has_started() -> None:
     log: list[str] = []
-    clock = HandClock()
+    clock = FakeClock()
     watchdog = Watchdog(clock)
 
     async with anyio.create_task_group() as host:
         host.start_soon(watchdog.run)
         lives = lives_of(Funnel(watchdog), diary("a", log, deadlines={"start": 1, "stop": 1}))
         await lives.start(host)
-        clock.time += 60
-        watchdog.look_at(clock.time)
+        clock.advance(60)
         await anyio.wait_all_tasks_blocked()
         log.append("a minute later")
         await lives.stop()
