@@ -136,5 +136,6 @@ def test_a_disk_that_is_full_leaves_no_half_of_a_project(tmp_path: Path) -> None
     )
 
     assert done.returncode == 2
-    assert done.stderr == "config_invalid: cannot make demo: File too large\n"
+    # What measures the coverage may complain after that: it cannot write either.
+    assert done.stderr.splitlines()[0] == "config_invalid: cannot make demo: File too large"
     assert list(tmp_path.iterdir()) == []
