@@ -24,6 +24,9 @@ _COLUMNS: Final = 50
 _CELL: Final = 100
 """How many characters of a cell are shown."""
 
+_ROW: Final = 1_000_000
+"""How many characters a row may have: the reader makes all its cells at once."""
+
 
 @frozen(slots=True)
 class Handler:
@@ -104,7 +107,20 @@ def _rows(lines: TextIOWrapper, kind: str) -> Iterator[list[str]]:
     lines.seek(0)
     # The one of these that the first line has most of: its cells seldom hold the others.
     delimiter = "\t" if kind == TSV else max(",;\t|", key=first.count)
-    return (row for row in csv.reader(lines, delimiter=delimiter) if row)
+    length = 0
+
+    def bounded() -> Iterator[str]:
+        nonlocal length
+        while line := lines.readline(_ROW + 1):
+            length += len(line)  # a row may go over several lines
+            if length > _ROW:
+                raise csv.Error(f"a row is longer than {_ROW} characters")
+            yield line
+
+    for row in csv.reader(bounded(), delimiter=delimiter):
+        length = 0
+        if row:
+            yield row
 
 
 def _table(rows: Iterator[list[str]], shown: int) -> str:

@@ -147,6 +147,9 @@ def _says_something(message: str | tuple[Part, ...]) -> bool:
         if isinstance(part, Text):
             said = said or bool(part.text.strip())
         elif isinstance(part, Image):
+            if part.sha256:  # only the host knows who has which file
+                wrong = "an image in a request has its bytes; its sha256 is the host's to set"
+                raise RequestError(wrong)
             said = True
         else:
             wrong = f"a user's message may hold text and images, not a {type(part).__name__}"

@@ -130,6 +130,6 @@ async def keep_attachments(
     contents = [attachment.data for attachment in request.attachments]
     limit = core.config.limits.attachment_bytes_of_tenant
     kept = list(zip(files, contents, strict=True))
-    await core.blobs.keep(owner.tenant_id, session_id, kept, limit)
+    await core.blobs.keep(owner.tenant_id, owner.user_id, session_id, kept, limit)
     if not await core.store.read(session_id, limit=1):  # it was deleted meanwhile
-        await core.blobs.forget(session_id)
+        await core.blobs.forget(owner.tenant_id, owner.user_id, session_id)

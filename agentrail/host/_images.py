@@ -1,5 +1,6 @@
 """Images that are kept as attachments, put into the messages that a model is asked with."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from attrs import define
@@ -7,7 +8,7 @@ from msgspec.structs import replace
 
 from agentrail.hook import Call
 from agentrail.messages import Image, Message, Part, Text
-from agentrail.requests import ModelReply, ModelRequest
+from agentrail.requests import ModelReply, ModelRequest, RequestContext
 from agentrail.storage import Blobs
 
 _GONE: Final = "[an image that is no longer there]"
@@ -26,24 +27,27 @@ class Images:
         """Pass the request on with the images in it."""
         if request.context is None or not any(map(_refers, request.messages)):
             return await call_next(request)
-        session_id = request.context.session_id
-        messages = [
-            await self._with_images(message, session_id) if _refers(message) else message
-            for message in request.messages
-        ]
+        shown: dict[str, Part] = {}  # each is read once, however often it is in the window
+        for message in request.messages:
+            for part in message.parts:
+                if isinstance(part, Image) and part.sha256 and part.sha256 not in shown:
+                    shown[part.sha256] = await self._image(request.context, part.sha256)
+        messages = [_with_images(message, shown) for message in request.messages]
         return await call_next(replace(request, messages=tuple(messages)))
 
-    async def _with_images(self, message: Message, session_id: str) -> Message:
-        parts = [
-            await self._image(part, session_id) if isinstance(part, Image) and part.sha256 else part
-            for part in message.parts
-        ]
-        return replace(message, parts=tuple(parts))
-
-    async def _image(self, image: Image, session_id: str) -> Part:
-        # Only what the session refers to: a hash that somebody sends shows nothing of others.
-        found = await self.blobs.find(session_id, image.sha256)
+    async def _image(self, asked: RequestContext, digest: str) -> Part:
+        # Only what the session refers to: a hash that somebody makes up shows nothing of others.
+        found = await self.blobs.find(asked.tenant_id, asked.user_id, asked.session_id, digest)
         return Text(_GONE) if found is None else Image(found[0].mime_type, found[1])
+
+
+def _with_images(message: Message, shown: Mapping[str, Part]) -> Message:
+    if not _refers(message):
+        return message
+    parts = [
+        shown.get(part.sha256, part) if isinstance(part, Image) else part for part in message.parts
+    ]
+    return replace(message, parts=tuple(parts))
 
 
 def _refers(message: Message) -> bool:

@@ -58,6 +58,8 @@ class _Form:
     files: list[Attachment] = field(factory=list[Attachment])
     ended: bool = False
     _part: _Part = field(factory=_Part)
+    _offered: int = 0
+    """How many files have begun, those that nobody chose among them."""
     _header: bytes = b""
     _value: bytes = b""
 
@@ -101,7 +103,8 @@ class _Form:
         # A script that sends JSON as a blob gives it the name of a file.
         if b"filename" in options and part.name != WHOLE:
             part.filename = _unescaped(_text(options[b"filename"], "a file's name"))
-            if len(self.files) >= self.limits.attachments:
+            self._offered += 1
+            if self._offered > self.limits.attachments:
                 message = f"more than {self.limits.attachments} attachments; no more are taken"
                 raise PayloadTooLarge(message)
         elif part.name not in {WHOLE, *SIMPLE}:

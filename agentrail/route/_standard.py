@@ -147,7 +147,8 @@ async def read_chat_request(request: Request) -> ChatRequest:
         RequestError: it has another shape; the message says where and what was expected.
         PayloadTooLarge: it is over a limit of the host's.
     """
-    if request.headers.get("content-type", "").lower().startswith(FORM):
+    kind, _, _ = request.headers.get("content-type", "").partition(";")
+    if kind.strip().lower() == FORM:
         asked = await _read_form(request)
     else:
         asked = await read_json(request, _chat_request, "chat request")

@@ -2,7 +2,8 @@
 
 The content is in files, outside any database.  A small database beside them knows which sessions
 refer to which of them: a file is written after the reference to it, and removed with the last one,
-so after a crash no file is there that nobody refers to.
+so after a crash no file is there that nobody refers to.  A session is one of its tenant and user:
+what a crash left of a deleted one is not shown to whoever takes its id next.
 """
 
 import os
@@ -26,13 +27,14 @@ from agentrail.storage.sqlite import Database
 _MIGRATIONS: Final = (
     """
     create table reference(
+        tenant text not null,
+        user text not null,
         session text not null,
         sha256 text not null,
-        tenant text not null,
         size integer not null,
         name text not null,
         type text not null,
-        primary key (session, sha256)
+        primary key (tenant, user, session, sha256)
     ) without rowid;
     create index reference_by_file on reference(tenant, sha256, size);
     """,
@@ -77,19 +79,22 @@ class Blobs:
         """
         database = await self._open(create=False)
         if database is None:
-            _check(0, _sizes(files).values(), limit)
+            _check(0, sum(_sizes(files).values()), limit)
         else:
-            job = partial(_check_room, tenant=tenant, sizes=_sizes(files), limit=limit)
+            job = partial(self._check_room, tenant=tenant, sizes=_sizes(files), limit=limit)
             await database.read(job)
 
     async def keep(
         self,
         tenant: str,
+        user: str,
         session: str,
         files: Sequence[tuple[AttachedFile, bytes]],
         limit: int,
     ) -> None:
         """Keep files for a session; they are on the disk, whole, when this returns.
+
+        When one cannot be written, the session refers to what it did before.
 
         Raises:
             PayloadTooLarge: the tenant's files would take more than ``limit`` bytes.
@@ -98,19 +103,43 @@ class Blobs:
         database = await self._open(create=True)
         entries = [file for file, _ in files]
 
-        def refer(connection: sqlite3.Connection) -> None:
-            _check_room(connection, tenant, _sizes(entries), limit)
+        def refer(connection: sqlite3.Connection) -> Sequence[str]:
+            self._check_room(connection, tenant, _sizes(entries), limit)
+            return [
+                f.sha256
+                for f in entries
+                if connection.execute(
+                    "insert or ignore into reference(tenant, user, session, sha256, size, name,"
+                    " type) values (?, ?, ?, ?, ?, ?, ?)",
+                    (tenant, user, session, f.sha256, f.size, f.filename, f.mime_type),
+                ).rowcount
+            ]
+
+        def settle(connection: sqlite3.Connection, undone: Sequence[str]) -> None:
             connection.executemany(
-                "insert or ignore into reference(session, sha256, tenant, size, name, type)"
-                " values (?, ?, ?, ?, ?, ?)",
-                [(session, f.sha256, tenant, f.size, f.filename, f.mime_type) for f in entries],
+                "delete from reference"
+                " where tenant = ? and user = ? and session = ? and sha256 = ?",
+                [(tenant, user, session, digest) for digest in undone],
             )
+            self._remove(connection, tenant, _sizes(entries))
 
-        if database is not None:
-            await database.write(refer)
-            await to_thread.run_sync(self._write, tenant, files)
+        if database is None:
+            return
+        new = await database.write(refer)
+        with anyio.CancelScope(shield=True):  # what is referred to has its file
+            try:
+                await to_thread.run_sync(self._write, tenant, files)
+            except StorageError:
+                # Where not even this can be written: what has no file is not counted nor listed.
+                with suppress(StorageError):
+                    await database.write(partial(settle, undone=new))
+                raise
+            # The session may have been deleted meanwhile.
+            await database.write(partial(settle, undone=()))
 
-    async def find(self, session: str, digest: str) -> tuple[AttachedFile, bytes] | None:
+    async def find(
+        self, tenant: str, user: str, session: str, digest: str
+    ) -> tuple[AttachedFile, bytes] | None:
         """Return a file that the session refers to, or None when it refers to no such file.
 
         Raises:
@@ -120,30 +149,32 @@ class Blobs:
         if database is None or not set(digest) <= _HEX:
             return None
 
-        def look_up(connection: sqlite3.Connection) -> tuple[str, AttachedFile] | None:
+        def look_up(connection: sqlite3.Connection) -> AttachedFile | None:
             row = connection.execute(
-                "select tenant, name, type, size from reference where session = ? and sha256 = ?",
-                (session, digest),
+                "select name, type, size from reference"
+                " where tenant = ? and user = ? and session = ? and sha256 = ?",
+                (tenant, user, session, digest),
             ).fetchone()
-            return row and (row[0], AttachedFile(digest, *row[1:]))
+            return row and AttachedFile(digest, *row)
 
-        found = await database.read(look_up)
-        if found is None:
+        file = await database.read(look_up)
+        if file is None:
             return None
-        tenant, file = found
         data = await to_thread.run_sync(self._read, tenant, digest)
         return None if data is None else (file, data)
 
-    async def list(self, session: str) -> Sequence[AttachedFile]:
-        """Return the files that the session refers to, by name.
+    async def list(self, tenant: str, user: str, session: str) -> Sequence[AttachedFile]:
+        """Return the files that the session refers to and that are there, by name.
 
         Raises:
             StorageError: the index cannot be read.
         """
         database = await self._open(create=False)
-        return [] if database is None else await database.read(partial(_listed, session=session))
+        if database is None:
+            return []
+        return await database.read(partial(self._listed, tenant=tenant, user=user, session=session))
 
-    async def forget(self, session: str) -> None:
+    async def forget(self, tenant: str, user: str, session: str) -> None:
         """Remove the session's references, and the files that no other session refers to.
 
         Raises:
@@ -151,7 +182,7 @@ class Blobs:
         """
         database = await self._open(create=False)
         if database is not None:
-            await database.write(partial(self._forget, session=session))
+            await database.write(partial(self._forget, tenant=tenant, user=user, session=session))
 
     async def _open(self, *, create: bool) -> Database | None:
         """Return the index; None when there is none yet and none is to be made."""
@@ -226,30 +257,63 @@ class Blobs:
         except OSError as error:
             raise _failed("read", error) from error
 
-    def _forget(self, connection: sqlite3.Connection, session: str) -> None:
-        # The files go while nobody can add a reference to them: the database is locked.
-        rows = connection.execute(
-            "select tenant, sha256 from reference where session = ?", (session,)
-        ).fetchall()
-        connection.execute("delete from reference where session = ?", (session,))
+    def _is_there(self, tenant: str, digest: str) -> bool:
         try:
-            for tenant, digest in rows:
-                others = connection.execute(
-                    "select 1 from reference where tenant = ? and sha256 = ? limit 1",
-                    (tenant, digest),
-                ).fetchone()
-                if others is None:
+            return self._path(tenant, digest).exists()
+        except OSError as error:
+            raise _failed("read", error) from error
+
+    def _check_room(
+        self, connection: sqlite3.Connection, tenant: str, sizes: Mapping[str, int], limit: int
+    ) -> None:
+        kept: dict[str, int] = dict(
+            connection.execute(
+                "select distinct sha256, size from reference where tenant = ?", (tenant,)
+            )
+        )
+        new = {
+            digest: size
+            for digest, size in sizes.items()
+            if digest not in kept or not self._is_there(tenant, digest)
+        }
+        if not new:  # what is there already may be referred to however full it is
+            return
+        added = sum(new.values())
+        others = {digest: size for digest, size in kept.items() if digest not in new}
+        if sum(others.values()) + added > limit:  # a process that died left some without a file
+            others = {
+                digest: size for digest, size in others.items() if self._is_there(tenant, digest)
+            }
+        _check(sum(others.values()), added, limit)
+
+    def _listed(
+        self, connection: sqlite3.Connection, tenant: str, user: str, session: str
+    ) -> Sequence[AttachedFile]:
+        rows = connection.execute(
+            "select sha256, name, type, size from reference"
+            " where tenant = ? and user = ? and session = ? order by name, sha256",
+            (tenant, user, session),
+        )
+        files = [AttachedFile(*row) for row in rows]
+        return [file for file in files if self._is_there(tenant, file.sha256)]
+
+    def _forget(self, connection: sqlite3.Connection, tenant: str, user: str, session: str) -> None:
+        rows = connection.execute(
+            "delete from reference where tenant = ? and user = ? and session = ? returning sha256",
+            (tenant, user, session),
+        ).fetchall()
+        self._remove(connection, tenant, [digest for (digest,) in rows])
+
+    def _remove(self, connection: sqlite3.Connection, tenant: str, digests: Iterable[str]) -> None:
+        """Remove those of the files that nobody refers to."""
+        # They go while nobody can add a reference to them: the database is locked.
+        referred = "select 1 from reference where tenant = ? and sha256 = ? limit 1"
+        try:
+            for digest in digests:
+                if connection.execute(referred, (tenant, digest)).fetchone() is None:
                     self._path(tenant, digest).unlink(missing_ok=True)
         except OSError as error:
             raise _failed("removed", error) from error
-
-
-def _listed(connection: sqlite3.Connection, session: str) -> Sequence[AttachedFile]:
-    rows = connection.execute(
-        "select sha256, name, type, size from reference where session = ? order by name, sha256",
-        (session,),
-    )
-    return [AttachedFile(*row) for row in rows]
 
 
 def _sizes(files: Iterable[AttachedFile]) -> Mapping[str, int]:
@@ -257,26 +321,7 @@ def _sizes(files: Iterable[AttachedFile]) -> Mapping[str, int]:
     return {file.sha256: file.size for file in files}
 
 
-def _check_room(
-    connection: sqlite3.Connection, tenant: str, sizes: Mapping[str, int], limit: int
-) -> None:
-    (kept,) = connection.execute(
-        "select coalesce(sum(size), 0) from"
-        " (select distinct sha256, size from reference where tenant = ?)",
-        (tenant,),
-    ).fetchone()
-    known = "select 1 from reference where tenant = ? and sha256 = ? limit 1"
-    new = [
-        size
-        for digest, size in sizes.items()
-        if connection.execute(known, (tenant, digest)).fetchone() is None
-    ]
-    if new:  # what is there already may be referred to however full it is
-        _check(kept, new, limit)
-
-
-def _check(kept: int, new: Iterable[int], limit: int) -> None:
-    added = sum(new)
+def _check(kept: int, added: int, limit: int) -> None:
     if kept + added > limit:
         message = (
             f"the attachments are {added} bytes that are new, and {kept} bytes are kept for the "

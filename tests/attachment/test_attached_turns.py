@@ -338,14 +338,42 @@ def lose(directory: Path) -> None:
         path.unlink()
 
 
-async def test_a_hash_shows_no_image_of_another_session(make: Make, model: ScriptedModel) -> None:
+async def test_a_request_names_no_image_by_its_hash(make: Make, model: ScriptedModel) -> None:
     stolen = Image("image/png", b"", sha256(files.PNG).hexdigest())
     async with make(images=True) as host:
         await host.chat(asking(plain("i", files.PNG)))
-        await host.chat(ChatRequest((Text("show"), stolen), session_id="t", user_id="thief"))
+        for session, user in (("s", "default"), ("t", "thief")):
+            request = ChatRequest((Text("show"), stolen), session_id=session, user_id=user)
+            with pytest.raises(RequestError, match="sha256"):
+                await host.chat(request)
+
+    assert len(model.requests) == 1
+
+
+async def test_a_hash_shows_no_image_of_another_session(make: Make, model: ScriptedModel) -> None:
+    async def show(context: RequestContext) -> None:
+        stolen = Image("image/png", b"", sha256(files.PNG).hexdigest())
+        await context.services.model().complete([Message.user((Text("show"), stolen))])
+
+    async with make(define_plugin("show", on_turn_persisted=show), images=True) as host:
+        await host.chat(asking(plain("i", files.PNG)))
+        await host.chat(ChatRequest("hi", session_id="t", user_id="thief"))
 
     gone = Text("[an image that is no longer there]")
-    assert model.requests[1].messages[-1].parts == (Text("show"), gone)
+    assert model.requests[1].messages[-1].parts == (Text("show"), SHOWN)
+    assert model.requests[3].messages[-1].parts == (Text("show"), gone)
+
+
+async def test_an_image_that_came_often_is_read_once_for_a_call(
+    make: Make, model: ScriptedModel
+) -> None:
+    async with make(images=True) as host:
+        for _ in range(2):
+            await host.chat(asking(plain("i", files.PNG)))
+
+    first, _, second = model.requests[1].messages
+    assert first.parts[1] == SHOWN
+    assert first.parts[1] is second.parts[1]
 
 
 async def test_a_plugin_may_ask_a_model_about_an_image(make: Make, model: ScriptedModel) -> None:

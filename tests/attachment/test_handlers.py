@@ -79,7 +79,7 @@ async def test_a_row_may_go_over_several_lines() -> None:
 
 
 async def test_a_wide_table_is_cut_to_what_can_be_shown() -> None:
-    data = b",".join([b"x" * 1000] * 5000)
+    data = b",".join([b"x" * 150] * 5000)
 
     said = await told(csv_preview(), attachment("t.csv", data))
 
@@ -91,3 +91,26 @@ async def test_a_cell_that_is_too_long_to_be_one_is_told() -> None:
     said = await told(csv_preview(), attachment("t.csv", b"a,b\n" + b"x" * 200_000))
 
     assert said.startswith("The file 't.csv' could not be read: it is no table (field larger")
+
+
+@pytest.mark.parametrize("line", [b"ab,", b'"\n",'])
+async def test_a_row_that_is_too_long_to_be_one_is_told_and_read_no_further(line: bytes) -> None:
+    data = b"a,b\n1,2\n" + line * 500_000
+
+    said = await told(csv_preview(), attachment_of(data))
+
+    assert said == (
+        "The file 't.csv' could not be read: it is no table "
+        "(a row is longer than 1000000 characters)."
+    )
+
+
+def attachment_of(data: bytes) -> Attachment:
+    """Return a table whatever it looks like."""
+    return Attachment("t.csv", "text/csv", data)
+
+
+async def test_a_table_of_many_rows_may_be_longer_than_one_row() -> None:
+    said = await told(csv_preview(), attachment_of(b"a,b\n" * 500_001))
+
+    assert "a table of 2 columns, with 500000 rows below" in said

@@ -197,7 +197,26 @@ async def test_more_files_than_are_taken_are_refused(client: httpx.AsyncClient) 
     assert response.status_code == 200
     await client.delete("/sessions/" + response.json()["sessionId"])
 
-    await check_refused(client, MESSAGE + file * 21 + END, 413, "payload_too_large", "more than 20")
+    unchosen = part(b'name="f"; filename=""', b"")
+    for files_of_it in (file * 21, unchosen * 21, file * 20 + unchosen):
+        content = MESSAGE + files_of_it + END
+        await check_refused(client, content, 413, "payload_too_large", "more than 20")
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("multipart/form-data; boundary=X", 200),
+        ("Multipart/Form-Data ; Boundary=X", 200),
+        ("multipart/form-datax; boundary=X", 400),
+    ],
+)
+async def test_a_form_is_what_is_called_one(
+    client: httpx.AsyncClient, kind: str, status: int
+) -> None:
+    response = await client.post("/chat", content=MESSAGE + END, headers={"content-type": kind})
+
+    assert response.status_code == status, response.text
 
 
 # What comes back.
