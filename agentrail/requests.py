@@ -121,11 +121,19 @@ class SessionHandle(Protocol):
         ...
 
     async def note(self, text: str) -> None:
-        """Add a system message that the model sees from now on."""
+        """Add a system message that the model sees from now on.
+
+        Raises:
+            SessionNotFound: the session was deleted since.
+        """
         ...
 
     async def reset(self) -> None:
-        """Let the model's window begin anew; the history stays until the session is deleted."""
+        """Let the model's window begin anew; the history stays until the session is deleted.
+
+        Raises:
+            SessionNotFound: the session was deleted since.
+        """
         ...
 
 

@@ -15,6 +15,9 @@ FAILURES: Final = 5
 PAUSE_SECONDS: Final = 30.0
 """How long it is left alone then, before one call tries it again."""
 
+ALWAYS_CALLED: Final = frozenset({"on_session_deleted"})
+"""What is never left alone: what a call is about does not come again."""
+
 
 class LeftAlone(Exception):
     """The hook is not called for now."""
@@ -51,7 +54,9 @@ class Breaker:
         trouble.until = now + PAUSE_SECONDS
 
     def failed(self, hook: Hook) -> None:
-        """Count a failure."""
+        """Count a failure, unless the hook is never left alone."""
+        if hook.name in ALWAYS_CALLED:
+            return
         trouble = self.troubles.setdefault(hook, _Trouble())
         trouble.failures += 1
         if trouble.failures >= FAILURES:

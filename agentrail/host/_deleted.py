@@ -19,6 +19,6 @@ async def tell_deleted(core: Core, session_id: str, owner: Owner, principal: Pri
         agent_id=owner.agent_id,
         request_id=new_id("req"),
         roles=principal.roles,
-        services=RunServices(core, core.composition, session_id, owner, ""),
+        services=RunServices(core, core.composition, session_id, owner, "", existed=True),
     )
     await core.funnel.observe(core.composition.hooks["on_session_deleted"], context)

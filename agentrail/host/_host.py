@@ -268,8 +268,8 @@ class AgentHost:
         Raises:
             SessionNotFound: the principal has no such session.
         """
-        await self._check_session(principal, session_id)
-        return await self.core.blobs.list(session_id)
+        owner = await self._check_session(principal, session_id)
+        return await self.core.blobs.list(owner.tenant_id, owner.user_id, session_id)
 
     async def attachment(self, principal: Principal, session_id: str, sha256: str) -> Attachment:
         """Return a file that came with a message of the session.
@@ -278,8 +278,8 @@ class AgentHost:
             SessionNotFound: the principal has no such session.
             AttachmentNotFound: no file with that hash came with a message of it.
         """
-        await self._check_session(principal, session_id)
-        found = await self.core.blobs.find(session_id, sha256)
+        owner = await self._check_session(principal, session_id)
+        found = await self.core.blobs.find(owner.tenant_id, owner.user_id, session_id, sha256)
         if found is None:
             raise AttachmentNotFound(f"there is no attachment {sha256[:80]!r} in this session")
         file, data = found
@@ -320,10 +320,15 @@ class AgentHost:
         with anyio.CancelScope(shield=True):  # what plugins keep of it is to go too
             # Before the session, which can be deleted again when the host dies in between; and
             # after it, for a turn that was just about to keep some.
-            await self.core.blobs.forget(session_id)
-            await self.core.store.delete(session_id)
-            await self.core.blobs.forget(session_id)
-            await tell_deleted(self.core, session_id, owner, principal)
+            await self.core.blobs.forget(owner.tenant_id, owner.user_id, session_id)
+            deleted = await self.core.store.delete(session_id)
+            try:
+                await self.core.blobs.forget(owner.tenant_id, owner.user_id, session_id)
+            finally:
+                if deleted:
+                    await tell_deleted(self.core, session_id, owner, principal)
+            if not deleted:  # another deletion was first
+                raise _not_found(session_id)
 
     def agents(self) -> Mapping[str, str]:
         """Return the names of the profiles by their ids; the first is the default."""
@@ -343,8 +348,7 @@ class AgentHost:
             principal.tenant_id,
             principal.user_id,
         ):
-            message = f"there is no session {session_id!r}"
-            raise SessionNotFound(message)
+            raise _not_found(session_id)
         return owner
 
     async def _announce(self) -> None:
@@ -370,6 +374,10 @@ class AgentHost:
         hooks = core.composition.hooks["on_turn_persisted"]
         await core.funnel.observe(hooks, context)
         await core.store.announced(record.turn_id)
+
+
+def _not_found(session_id: str) -> SessionNotFound:
+    return SessionNotFound(f"there is no session {session_id!r}")
 
 
 async def _shielded(stop: Callable[[], Awaitable[None]]) -> None:

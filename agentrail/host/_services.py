@@ -41,6 +41,8 @@ class RunServices:
     turn_id: str
     lease: Lease | None = None
     """The run's own hold on its session, while it has one."""
+    existed: bool = False
+    """Whether the session is known to have been there: once deleted, it is not made again."""
     context: RequestContext | None = None
     """What the run's hooks are told."""
     span: SpanContext | None = None
@@ -124,9 +126,12 @@ class _Session:
         if run.lease is not None:
             await run.core.store.append(run.lease, [event])
             return
-        wait = run.core.config.session_wait
-        lease = await run.core.store.acquire(run.session_id, run.owner, events=[event], wait=wait)
-        run.core.store.release(lease)
+        store, wait = run.core.store, run.core.config.session_wait
+        lease = await store.acquire(
+            run.session_id, run.owner, events=[event], wait=wait, create=not run.existed
+        )
+        run.existed = True
+        store.release(lease)
 
 
 @define(slots=True)

@@ -326,6 +326,9 @@ class Turn:
             self.admitted.composition.agent(self.context.agent_id)
             await self._open(Message.user(self.admitted.request.message), window=0)
         else:
+            if self.admitted.request.session_id is not None:
+                found = await self.core.store.find(self.context.session_id)
+                self.admitted.services.existed = found is not None
             self.journal.add(self._start())
         message_id = f"{self.context.turn_id}.1"
         self.journal.begin_message(message_id)
@@ -366,7 +369,7 @@ class Turn:
         services = self.admitted.services
         if services.lease is not None:
             self.core.store.release(services.lease)
-            services.lease = None
+            services.lease, services.existed = None, True
 
     def _response(self, response: ChatResponse) -> ChatResponse:
         past = self.admitted.past

@@ -164,8 +164,10 @@ class SessionStore(Protocol):
         """Return the record of a turn."""
         ...
 
-    async def delete(self, session_id: str) -> None:
-        """Erase a session with its events, turns and announcements.
+    async def delete(self, session_id: str) -> bool:
+        """Erase a session with its events, turns and announcements; tell whether there was one.
+
+        Of several deletions at a time, one tells so.
 
         A writer that holds the session loses its lease.
         """

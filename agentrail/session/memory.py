@@ -178,13 +178,15 @@ class MemorySessionStore:
         """See ``SessionStore``."""
         return self._record(turn_id) if turn_id in self._turns else None
 
-    async def delete(self, session_id: str) -> None:
+    async def delete(self, session_id: str) -> bool:
         """See ``SessionStore``."""
         session = self._sessions.pop(session_id, None)
-        if session is not None:
-            for turn_id in session.turns:
-                del self._turns[turn_id]
-                self._unannounced.pop(turn_id, None)
+        if session is None:
+            return False
+        for turn_id in session.turns:
+            del self._turns[turn_id]
+            self._unannounced.pop(turn_id, None)
+        return True
 
     async def unannounced(self, limit: int = 100) -> Sequence[TurnRecord]:
         """See ``SessionStore``."""

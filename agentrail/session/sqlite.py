@@ -196,10 +196,11 @@ class SQLiteSessionStore:
             self._remember(record.session_id, (key, record.owner))
         return record
 
-    async def delete(self, session_id: str) -> None:
+    async def delete(self, session_id: str) -> bool:
         """See ``SessionStore``."""
-        await self._write(partial(sql.delete, session_id=session_id))
+        found = await self._write(partial(sql.delete, session_id=session_id))
         self._forget(session_id)
+        return found
 
     async def unannounced(self, limit: int = 100) -> Sequence[TurnRecord]:
         """See ``SessionStore``."""

@@ -186,8 +186,8 @@ class StoreLeaseContract(StoreContract):
         await keep(store, "s", *whole_turn("t"))
         await keep(store, "other", *whole_turn("u"))
 
-        await store.delete("s")
-        await store.delete("s")
+        assert await store.delete("s")
+        assert not await store.delete("s")
 
         assert await store.find("s") is None
         assert list(await store.read("s")) == []

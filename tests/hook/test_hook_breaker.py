@@ -70,6 +70,18 @@ async def test_a_hook_that_keeps_failing_is_called_no_more_and_the_others_are(
     assert message.startswith("p0.on_request_start failed 5 times in a row and is left alone")
 
 
+async def test_a_hook_that_is_told_of_deleted_sessions_is_called_however_often_it_failed(
+    funnel: Funnel, failures: list[PluginFailure]
+) -> None:
+    shaky = Shaky()
+    one = hooks("on_session_deleted", shaky)
+
+    for _ in range(FAILURES + 3):
+        await funnel.observe(one, "context")
+
+    assert shaky.calls == len(failures) == FAILURES + 3
+
+
 async def test_one_success_between_failures_starts_the_count_anew(funnel: Funnel) -> None:
     shaky = Shaky()
     one = hooks("on_request_start", shaky)

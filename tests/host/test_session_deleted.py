@@ -1,10 +1,22 @@
 """Plugins are told of a session that is deleted, once it is gone."""
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import anyio
 import pytest
+from msgspec.structs import replace
 
-from agentrail import ChatRequest, RequestContext, define_plugin
-from agentrail.errors import SessionNotFound
+from agentrail import (
+    Attachment,
+    ChatRequest,
+    ChatResponse,
+    RequestContext,
+    SQLiteSessionStore,
+    define_plugin,
+)
+from agentrail.errors import SessionNotFound, StorageError
 from agentrail.hook import PluginFailure
 from agentrail.requests import Principal
 from agentrail.session import SessionStore
@@ -90,3 +102,95 @@ async def test_a_caller_that_leaves_does_not_keep_the_plugins_from_being_told(
             await host.delete_session(EVE, "s")
 
     assert told == ["s"]
+
+
+async def test_one_of_several_deletions_at_a_time_tells_and_the_others_find_no_session(
+    make_host: MakeHost,
+) -> None:
+    told: list[RequestContext] = []
+    ends: list[str] = []
+
+    async with make_host(plugins=[define_plugin("p", on_session_deleted=told.append)]) as host:
+        await host.chat(request())
+
+        async def delete() -> None:
+            try:
+                await host.delete_session(EVE, "s")
+            except SessionNotFound:
+                ends.append("not found")
+            else:
+                ends.append("deleted")
+
+        async with anyio.create_task_group() as callers:
+            for _ in range(3):
+                callers.start_soon(delete)
+
+    assert sorted(ends) == ["deleted", "not found", "not found"]
+    assert len(told) == 1
+
+
+class LosesIndex(SQLiteSessionStore):
+    """Has the index of the attachments destroyed once a session is deleted."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory / "sessions.db")
+        self.index = directory / "attachments" / "index.db"
+
+    async def delete(self, session_id: str) -> bool:
+        with closing(sqlite3.connect(self.index)) as index:
+            index.execute("drop table reference")
+        return await super().delete(session_id)
+
+
+async def test_plugins_are_told_also_when_the_files_of_the_session_cannot_go(
+    make_host: MakeHost, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    plugin = define_plugin("p", on_session_deleted=lambda context: told.append(context.session_id))
+
+    async with make_host(store=LosesIndex(tmp_path), plugins=[plugin]) as host:
+        await host.chat(replace(request(), attachments=(Attachment("a", "", b"x"),)))
+        with pytest.raises(StorageError):
+            await host.delete_session(EVE, "s")
+
+    assert told == ["s"]
+
+
+@pytest.mark.parametrize("act", ["note", "reset"])
+@pytest.mark.parametrize("intercepted", [False, True])
+async def test_what_outlives_a_request_does_not_make_its_deleted_session_again(
+    make_host: MakeHost, act: str, intercepted: bool
+) -> None:
+    contexts: list[RequestContext] = []
+
+    def intercept(chat: ChatRequest, context: RequestContext) -> ChatResponse | None:
+        contexts.append(context)
+        return ChatResponse("aside") if chat.message == "aside" else None
+
+    async with make_host(plugins=[define_plugin("p", intercept_chat_request=intercept)]) as host:
+        await host.chat(request())
+        if intercepted:
+            await host.chat(replace(request(), message="aside"))
+        await host.delete_session(EVE, "s")
+
+        session = contexts[-1].services.session
+        with pytest.raises(SessionNotFound):
+            await (session.note("late") if act == "note" else session.reset())
+        assert list(await host.sessions(EVE)) == []
+
+
+async def test_a_plugin_that_is_told_of_a_deletion_cannot_make_the_session_again(
+    make_host: MakeHost,
+) -> None:
+    failures: list[PluginFailure] = []
+
+    async def note(context: RequestContext) -> None:
+        await context.services.session.note("gone")
+
+    plugin = define_plugin("p", on_session_deleted=note)
+    async with make_host(plugins=[plugin], on_plugin_error=failures.append) as host:
+        await host.chat(request())
+        await host.delete_session(EVE, "s")
+        assert list(await host.sessions(EVE)) == []
+
+    assert [type(each.error) for each in failures] == [SessionNotFound]

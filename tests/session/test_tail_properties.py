@@ -71,9 +71,9 @@ class Hosts:
     async def play(self, step: Step) -> None:
         action, number, name, window, batch = step
         store, lease = self.stores[number], self.leases.get((number, name))
-        head = 0 if lease is None else lease.head
+        head = len(await store.read(name, limit=10_000))
         events = [
-            replace(event, until=head - event.until)
+            replace(event, until=max(0, head - event.until))
             if isinstance(event, ContextCompacted)
             else event
             for event in batch
@@ -82,7 +82,7 @@ class Hosts:
             await store.delete(name)
         elif action == "acquire" or lease is None:
             if lease is not None:
-                store.release(lease)
+                store.release(self.leases.pop((number, name)))
             with suppress(TurnExists):
                 lease = await store.acquire(name, OWNER, events=events, window=window, wait=0)
                 self.leases[number, name] = lease
