@@ -13,6 +13,7 @@ from agentrail.events import (
     Event,
     MessageDelta,
     MessageRecorded,
+    RunRecorded,
     ToolStart,
 )
 from agentrail.hook import Account
@@ -54,6 +55,8 @@ class Journal:
     """Is told each time that events were written."""
     account: Account | None = None
     """Sums the run up; its record is kept right before the terminal event."""
+    _record: RunRecorded | None = None
+    """The run's one record, once it is made."""
     _message_id: str = ""
     _pieces: list[str] = field(factory=list[str])
     """The text of the answer that is arriving."""
@@ -126,7 +129,9 @@ class Journal:
         account, self.account = self.account, None  # a run has one record
         if account is not None and self.lease is not None:
             now = self.clock.monotonic()
-            self._pending.append(account.record(self.turn_id, self.session_id, now))
+            self._record = account.record(self.turn_id, self.session_id, now)
+        if self._record is not None:  # also one that was made before, and could not be written
+            self._pending.append(self._record)
         self.add(event)
 
     def record(self, message: Message) -> None:
@@ -212,7 +217,8 @@ class Journal:
         if self.reader is not None:
             self._trickling.cancel()  # it may be waiting for the reader, whom nobody waits for now
         self._settle_deltas()
-        self._pending = [event for event in self._pending if not isinstance(event, TERMINAL)]
+        last = (RunRecorded, *TERMINAL)
+        self._pending = [event for event in self._pending if not isinstance(event, last)]
         partial = "".join(self._pieces)
         if partial and self.lease is not None:
             parts: tuple[Part, ...] = (Text(partial),)

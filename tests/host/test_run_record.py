@@ -1,16 +1,33 @@
 """The record of a run: in the log right before the run's end, and for no reader."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from agentrail import ChatRequest, MemorySessionStore, Profile, ScriptedModel, create_app, tool
-from agentrail.errors import ModelUnavailable
-from agentrail.events import ModelAsked, Recorded, RunRecorded
+from agentrail import (
+    ChatRequest,
+    MemorySessionStore,
+    Message,
+    Profile,
+    RequestContext,
+    ScriptedModel,
+    SQLiteSessionStore,
+    ToolCall,
+    create_app,
+    define_plugin,
+    tool,
+)
+from agentrail.errors import AgentrailError, ModelUnavailable, StorageError
+from agentrail.events import TERMINAL, Event, ModelAsked, Recorded, RunRecorded
 from agentrail.host import AgentHost, AppConfig
 from agentrail.model import call_tools
 from agentrail.requests import ModelRequest, Principal, Resume
+from agentrail.session import Lease
 from agentrail.tool import ask
 
 pytestmark = pytest.mark.anyio
@@ -28,10 +45,11 @@ async def fail(_request: ModelRequest) -> str:
     raise ModelUnavailable("down")
 
 
-def host_of(*script: object) -> AgentHost:
+def host_of(*script: object, **more: Any) -> AgentHost:  # noqa: ANN401
     profile = Profile(id="a", model="scripted:m", tools=[pay], permissions=[ask("pay")])
     model = ScriptedModel(script)  # type: ignore[arg-type]
-    config = AppConfig(profiles=[profile], providers=[model], store=MemorySessionStore())
+    more.setdefault("store", MemorySessionStore())
+    config = AppConfig(profiles=[profile], providers=[model], **more)
     return create_app(config).host
 
 
@@ -87,3 +105,46 @@ async def test_the_span_of_a_run_that_goes_on_links_to_the_one_before() -> None:
     assert before is not None
     assert (linked.trace_id, linked.span_id) == (before.trace_id, before.span_id)
     assert list(first.links) == []
+
+
+class Full(MemorySessionStore):
+    """Has no room for the first end of a turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_full = True
+
+    async def append(self, lease: Lease, events: Sequence[Event]) -> tuple[Event, ...]:
+        if self.is_full and isinstance(events[-1], TERMINAL):
+            self.is_full = False
+            raise StorageError("full")
+        return await super().append(lease, events)
+
+
+@pytest.mark.parametrize("answer", ["fine", call_tools(("pay", {"amount": 3}))])
+async def test_a_turn_whose_end_is_written_at_the_second_try_has_one_right_before_it(
+    answer: object,
+) -> None:
+    async with host_of(answer, store=Full()) as host:
+        with pytest.raises(StorageError):
+            await host.chat(ChatRequest("pay", session_id="s"))
+        log = list(await host.core.store.read("s"))
+
+    assert record_of(log).models[0].outcome == "ok"
+    assert [event.type for event in log][-2:] == ["run", "turn.error"]
+
+
+async def test_a_turn_that_is_given_what_cannot_be_written_has_one(tmp_path: Path) -> None:
+    def provide(_context: RequestContext, _messages: Sequence[Message]) -> list[Message]:
+        call = ToolCall(id="x", name="y", arguments={"x": object()})
+        return [Message(role="system", parts=(call,))]
+
+    plugin = define_plugin("p", context_providers=[provide])
+    store = SQLiteSessionStore(tmp_path / "sessions.db")
+    async with host_of("fine", plugins=[plugin], store=store) as host:
+        with pytest.raises(AgentrailError):
+            await host.chat(ChatRequest("hi", session_id="s"))
+        log = list(await host.core.store.read("s"))
+
+    assert record_of(log).hooks != ()
+    assert [event.type for event in log][-2:] == ["run", "turn.error"]
