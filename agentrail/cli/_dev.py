@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -54,15 +55,18 @@ def serve_child(
     Raises:
         AgentrailError: the application cannot be loaded or started, or may not be served there.
     """
-    Thread(target=_end_with_input, daemon=True).start()
+    Thread(target=_end_with_input, args=(grace,), daemon=True).start()
     serve(spec, socket.socket(fileno=listener), data_dir, backend, grace)
 
 
-def _end_with_input() -> None:
+def _end_with_input(grace: float) -> None:
     # Not through sys.stdin, whose lock would be held when the interpreter ends.
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    # A parent that is gone does not kill what hangs, and an event loop that hangs takes no signal.
+    time.sleep(grace + PATIENCE)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def _run(command: Sequence[str], listener: int, grace: float) -> None:

@@ -198,6 +198,20 @@ def test_no_child_outlives_a_parent_that_is_killed(noted: Path) -> None:
     assert any("stopping" in line for line in server.log)
 
 
+def test_nor_does_a_child_whose_event_loop_hangs(here: Path) -> None:
+    hangs = "import threading, sys; print('hangs', file=sys.stderr); threading.Event().wait()"
+    change(here / "app.py", "async def say(request):", f"async def say(request):\n    {hangs}")
+    with serving(here, "--grace", "0", verb="dev") as server:
+        url = server.client.base_url
+        with socket.create_connection((url.host, url.port or 0), timeout=50) as connection:
+            body = b'{"message": "hi"}'
+            head = f"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+            connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+            server.until("hangs")
+            # As above: the log ends with the child.
+            assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+
+
 def test_hanging_up_on_clients_leaves_the_socket_that_listens() -> None:
     """It is another process's too."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
