@@ -163,7 +163,9 @@ def explain(
 @app.command()
 def doctor(
     application: App = "app:app",
-    port: Annotated[int, typer.Option(help="The port that it will be served on.")] = 8642,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port that it will be served on.")
+    ] = 8642,
     data_dir: DataDir = None,
 ) -> None:
     """Check what an application needs to run here."""

@@ -122,7 +122,7 @@ class Parameter:
         else:
             try:
                 value: object = msgspec.convert(text, self.hint, strict=False)
-            except msgspec.ValidationError:
+            except (msgspec.ValidationError, UnicodeEncodeError):  # half a surrogate pair
                 value = math.nan
             if not isinstance(value, float) or math.isfinite(value):
                 return value

@@ -115,8 +115,10 @@ class Run:
             try:
                 await self.context.services.session.note(text)
             except AgentrailError as error:
-                if not error.retryable:
-                    raise
+                if not error.retryable:  # the session may be deleted
+                    name, session_id = self.command.name, self.context.session_id
+                    _log.warning("/%s is over; session %s is not told: %s", name, session_id, error)
+                    return
             else:
                 return
             await anyio.sleep(_AGAIN_SECONDS)

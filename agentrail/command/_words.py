@@ -74,4 +74,5 @@ def quote(text: str) -> str:
 
 def clip(text: str) -> str:
     """Return the beginning of a text, to be shown in a message."""
+    text = text.encode(errors="replace").decode()  # half a surrogate pair cannot be sent
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -1,5 +1,6 @@
 """The embeddings that the ``memory`` extra brings: static word vectors, averaged."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib import import_module
@@ -18,7 +19,13 @@ def is_installed() -> bool:
 
 @cache
 def _model() -> Any:  # noqa: ANN401 - the package has no types
-    package: Any = import_module("wordllama")
+    # Its import sets up the root logger, unless that has a handler: the application's business.
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    try:
+        package: Any = import_module("wordllama")
+    finally:
+        root.removeHandler(handler)
     # It looks for its files in the directory that it would download others to.
     directory = Path(package.__file__).parent
     return package.WordLlama.load(cache_dir=directory, disable_download=True)

@@ -251,6 +251,26 @@ async def test_a_host_that_stops_ends_it_and_tells_the_session(
         assert await history(host) == [("system", note)]
 
 
+async def test_a_session_that_was_deleted_meanwhile_is_not_made_again(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    work, model = Work(), ScriptedModel(["Hello."])
+    async with create_app(config_of(Commands([work.command]), model, store=store)).host as host:
+        await host.chat(ChatRequest("hi", "s1"))
+        await host.chat(ChatRequest("/work", "s1"))
+        await work.begun.wait()
+        await host.delete_session(ME, "s1")
+        work.go_on.set()
+        await store.asked.wait()
+
+    assert not store.noted.is_set()
+    assert await store.find("s1") is None
+    assert [each for each in caplog.messages if "/work" in each] == [
+        "/work is over; session s1 is not told: there is no session 's1'"
+    ]
+    assert not any(each.exc_info for each in caplog.records)
+
+
 async def test_a_command_may_start_work_of_its_own(open_host: Opens) -> None:
     done = anyio.Event()
 

@@ -1,6 +1,8 @@
 """What is done off the request's path: it comes late at times, and never twice."""
 
+import logging
 import sqlite3
+import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Sequence
@@ -281,3 +283,13 @@ async def test_what_one_process_takes_in_and_forgets_another_finds_and_loses(
         await office.memory.forget(ME, turn_id=turn)
         assert PARROT not in [each.asked for each in await other.search(ME, "bird parrot")]
         await other.stop()
+
+
+def test_loading_the_model_leaves_the_log_to_the_application() -> None:
+    code = (
+        "import logging; from agentrail.memory import word_vectors; word_vectors(['a']);"
+        "print(logging.getLogger().handlers, logging.getLogger().level)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert done.stdout.split() == ["[]", str(logging.WARNING)]
