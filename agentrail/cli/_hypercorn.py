@@ -7,9 +7,8 @@ from typing import Any, cast
 import anyio
 import hypercorn.trio
 from hypercorn.config import Config
-from starlette.types import Receive, Scope, Send
 
-from agentrail.host import AgentApp
+from agentrail.host import AgentApp, already_started
 
 LAST_SECONDS = 2
 """Seconds that connections have to close once their turns have ended."""
@@ -17,15 +16,6 @@ LAST_SECONDS = 2
 
 async def serve(app: AgentApp, listener: socket.socket, stop: anyio.Event) -> None:
     """Serve an application that has started, until ``stop`` is set."""
-
-    async def started(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            await app(scope, receive, send)
-            return
-        for moment in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{moment}.complete"})
-
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = LAST_SECONDS
@@ -33,4 +23,6 @@ async def serve(app: AgentApp, listener: socket.socket, stop: anyio.Event) -> No
     config.access_log_format = '%(h)s "%(r)s" %(s)s'
     config.errorlog = logging.getLogger("hypercorn.error")
     config.errorlog.setLevel(logging.WARNING)
-    await cast("Any", hypercorn.trio).serve(started, config, shutdown_trigger=stop.wait)
+    await cast("Any", hypercorn.trio).serve(
+        already_started(app), config, shutdown_trigger=stop.wait
+    )

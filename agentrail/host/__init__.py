@@ -1,6 +1,6 @@
 """The host: composes an application and runs its turns."""
 
-from agentrail.host._app import AgentApp, create_app
+from agentrail.host._app import AgentApp, already_started, create_app
 from agentrail.host._auth import Authenticator, BearerTokens, is_loopback
 from agentrail.host._compose import Composition, Served
 from agentrail.host._config import AppConfig
@@ -22,6 +22,7 @@ __all__ = [
     "RunStream",
     "Seen",
     "Served",
+    "already_started",
     "create_app",
     "inspect_context",
     "is_loopback",

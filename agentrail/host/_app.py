@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route as HTTPRoute
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agentrail.errors import AgentrailError, PayloadTooLarge
 from agentrail.host._auth import check_local
@@ -51,6 +51,20 @@ class AgentApp:
             return
         with incoming(scope["headers"]):
             await self._http(scope, receive, send)
+
+
+def already_started(app: ASGIApp) -> ASGIApp:
+    """Return the application for a server that insists on a lifespan, which does nothing."""
+
+    async def started(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        for moment in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{moment}.complete"})
+
+    return started
 
 
 def create_app(config: AppConfig) -> AgentApp:

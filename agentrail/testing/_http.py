@@ -9,10 +9,9 @@ from typing import Any, Final, cast
 import anyio
 import httpx
 from anyio.lowlevel import current_token
-from starlette.types import Receive, Scope, Send
 
 from agentrail.errors import ConfigError
-from agentrail.host import AgentApp, AgentHost
+from agentrail.host import AgentApp, AgentHost, already_started
 
 OpenHost = Callable[[AgentApp], Awaitable[AgentHost]]
 """What the fixture ``open_host`` is: it starts a host, which stops when the test ends."""
@@ -112,18 +111,12 @@ def _hypercorn() -> _Serve:
     from hypercorn.config import Config  # noqa: PLC0415 (an extra)
 
     async def serve(app: AgentApp, listener: socket.socket, stop: anyio.Event) -> None:
-        async def started(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "lifespan":
-                await app(scope, receive, send)
-                return
-            for moment in ("startup", "shutdown"):
-                await receive()
-                await send({"type": f"lifespan.{moment}.complete"})
-
         config = Config()
         config.bind = [f"fd://{listener.detach()}"]
         config.errorlog = None
         config.graceful_timeout = LAST_SECONDS
-        await cast("Any", hypercorn.trio).serve(started, config, shutdown_trigger=stop.wait)
+        await cast("Any", hypercorn.trio).serve(
+            already_started(app), config, shutdown_trigger=stop.wait
+        )
 
     return serve

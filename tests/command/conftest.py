@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -17,7 +17,6 @@ from agentrail import (
     create_app,
 )
 from agentrail.command import Command
-from agentrail.requests import RequestContext, Services
 
 Opens = Callable[..., Awaitable[AgentHost]]
 
@@ -52,18 +51,3 @@ async def read(host: AgentHost, request: ChatRequest) -> Sequence[tuple[str, str
             (each.type, getattr(each, "text", getattr(each, "message", "")))
             async for each in events
         ]
-
-
-def context_of() -> RequestContext:
-    """Without services: for a command that uses none."""
-    return RequestContext(
-        kind="chat",
-        transport="python",
-        tenant_id="default",
-        user_id="local",
-        session_id="s1",
-        turn_id="t1",
-        agent_id="assistant",
-        request_id="r1",
-        services=cast("Services", None),
-    )

@@ -23,7 +23,8 @@ from agentrail import (
     command,
 )
 from agentrail.errors import ConfigError, ModelUnavailable
-from tests.command.conftest import Opens, context_of, read
+from tests.command.conftest import Opens, read
+from tests.contexts import context_of
 
 pytestmark = pytest.mark.anyio
 

@@ -93,6 +93,22 @@ async def test_a_turn_goes_on_when_the_reader_of_its_stream_leaves(
         await check_log(host)
 
 
+async def _cancelled(host: AgentHost, request: ChatRequest, door: str, begun: anyio.Event) -> None:
+    """Make a request, and cancel whoever waits for its answer once the turn has begun."""
+
+    async def call() -> None:
+        if door == "chat":
+            await host.chat(request)
+        else:
+            await streamed(host, request)
+
+    async with anyio.create_task_group() as callers:
+        callers.start_soon(call)
+        await begun.wait()
+        await anyio.wait_all_tasks_blocked()
+        callers.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("door", ["chat", "enter", "read"])
 async def test_a_turn_goes_on_when_its_caller_is_cancelled(make_host: MakeHost, door: str) -> None:
     """While it waits for a chat's answer, for a stream's first event, or for the next one."""
@@ -104,18 +120,7 @@ async def test_a_turn_goes_on_when_its_caller_is_cancelled(make_host: MakeHost, 
 
     early = {"plugins": [define_plugin("p", on_request_start=wait)]} if door == "enter" else {}
     async with make_host(**Office().config(model), **early) as host:
-
-        async def call() -> None:
-            if door == "chat":
-                await host.chat(GOES_ON)
-            else:
-                await streamed(host, GOES_ON)
-
-        async with anyio.create_task_group() as callers:
-            callers.start_soon(call)
-            await (ready if door == "enter" else model.begun).wait()
-            await anyio.wait_all_tasks_blocked()
-            callers.cancel_scope.cancel()
+        await _cancelled(host, GOES_ON, door, ready if door == "enter" else model.begun)
         (live,) = host.core.turns.all()
         model.go_on.set()
         await _ended(host, live.turn_id)
@@ -142,18 +147,7 @@ async def test_a_turn_that_may_not_go_on_ends_when_its_caller_is_cancelled(
 
     early = {"plugins": [define_plugin("p", on_request_start=wait)]} if door == "enter" else {}
     async with make_host(**Office().config(model, "hello"), **early) as host:
-
-        async def call() -> None:
-            if door == "chat":
-                await host.chat(ENDS)
-            else:
-                await streamed(host, ENDS)
-
-        async with anyio.create_task_group() as callers:
-            callers.start_soon(call)
-            await (ready if door == "enter" else model.begun).wait()
-            await anyio.wait_all_tasks_blocked()
-            callers.cancel_scope.cancel()
+        await _cancelled(host, ENDS, door, ready if door == "enter" else model.begun)
         assert host.core.turns.all() == ()
         model.go_on.set()
         assert model.ended == ("" if door == "enter" else "cancelled")

@@ -1,7 +1,7 @@
 """What the tests of middleware share: requests, answers, and a clock that a test moves."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -20,31 +20,8 @@ from agentrail import (
     Usage,
 )
 from agentrail.messages import ToolOutcome
-from agentrail.requests import Kind, Services, ignore_delta
-
-
-def context_of(
-    user: str = "ann",
-    tenant: str = "acme",
-    *,
-    agent: str = "assistant",
-    roles: tuple[str, ...] = (),
-    kind: Kind = "chat",
-) -> RequestContext:
-    """Returns a context without services: nothing here uses them."""
-    return RequestContext(
-        kind=kind,
-        transport="python",
-        tenant_id=tenant,
-        user_id=user,
-        session_id="s1",
-        turn_id="t1",
-        agent_id=agent,
-        request_id="r1",
-        services=cast("Services", None),
-        roles=frozenset(roles),
-    )
-
+from agentrail.requests import ignore_delta
+from tests.contexts import context_of
 
 ANN = context_of()
 

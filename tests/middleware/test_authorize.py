@@ -7,7 +7,8 @@ import pytest
 from agentrail import ChatRequest, ModelRequest, Principal, ToolResult, middleware
 from agentrail.errors import ConfigError
 from agentrail.model.scripted import call_tools
-from tests.middleware.calls import ToolBox, calling, context_of
+from tests.contexts import context_of
+from tests.middleware.calls import ToolBox, calling
 from tests.middleware.conftest import Opens
 
 pytestmark = pytest.mark.anyio

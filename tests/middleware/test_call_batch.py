@@ -15,7 +15,8 @@ from agentrail import ChatRequest, ToolCall, ToolError, ToolRequest, ToolResult,
 from agentrail.errors import ConfigError
 from agentrail.middleware._batch import Joint
 from agentrail.model.scripted import call_tools
-from tests.middleware.calls import ToolBox, calling, context_of, others_run
+from tests.contexts import context_of
+from tests.middleware.calls import ToolBox, calling, others_run
 from tests.middleware.conftest import Opens
 
 pytestmark = pytest.mark.anyio

@@ -39,6 +39,7 @@ from agentrail.messages import (
 from agentrail.middleware._cache import LARGEST, Shared
 from agentrail.requests import Kind
 from agentrail.testing import FakeClock
+from tests.contexts import context_of
 from tests.middleware.calls import (
     ANN,
     Model,
@@ -46,7 +47,6 @@ from tests.middleware.calls import (
     ToolBox,
     asking,
     calling,
-    context_of,
     others_run,
     result_of,
     saying,

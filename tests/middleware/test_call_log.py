@@ -16,8 +16,9 @@ from agentrail.messages import Text, ToolCall
 from agentrail.middleware._logging import SEARCHED_CHARS
 from agentrail.model.scripted import call_tools
 from agentrail.testing import FakeClock
+from tests.contexts import context_of
 from tests.docs.pages import rows
-from tests.middleware.calls import Model, ToolBox, asking, calling, context_of, saying
+from tests.middleware.calls import Model, ToolBox, asking, calling, saying
 from tests.middleware.conftest import Opens
 
 pytestmark = pytest.mark.anyio

@@ -12,6 +12,7 @@ from agentrail import ChatRequest, Message, ToolError, middleware
 from agentrail.errors import ConfigError, Forbidden, RequestRefused
 from agentrail.middleware import CallContext
 from agentrail.model.scripted import call_tools
+from tests.contexts import context_of
 from tests.middleware.calls import (
     ANN,
     Model,
@@ -19,7 +20,6 @@ from tests.middleware.calls import (
     ToolBox,
     asking,
     calling,
-    context_of,
     result_of,
     saying,
 )

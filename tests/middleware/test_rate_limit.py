@@ -9,7 +9,8 @@ from agentrail.errors import ConfigError, TooManyRequests
 from agentrail.middleware._limit import Buckets
 from agentrail.model.scripted import call_tools
 from agentrail.testing import FakeClock
-from tests.middleware.calls import Model, ToolBox, asking, calling, context_of, saying
+from tests.contexts import context_of
+from tests.middleware.calls import Model, ToolBox, asking, calling, saying
 from tests.middleware.conftest import Opens, stream
 
 pytestmark = pytest.mark.anyio
