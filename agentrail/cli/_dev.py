@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from importlib.util import cache_from_source
 from pathlib import Path
 from threading import Thread
 from typing import Final
@@ -81,23 +82,36 @@ async def _run(command: Sequence[str], listener: int, grace: float) -> None:
             child = await anyio.open_process(
                 command, stdout=None, stderr=None, pass_fds=[listener], start_new_session=True
             )
+            changed: Changes = set()
             try:
-                await _change(changes, child)
+                changed = await _change(changes, child)
             finally:
                 # Closes its standard input, and kills it when that does not end it.
                 with anyio.move_on_after(grace + PATIENCE):
                     await child.aclose()
+            _forget_compiled(changed)
         tasks.cancel_scope.cancel()
 
 
-async def _change(changes: AsyncIterator[Changes], child: Process) -> None:
+async def _change(changes: AsyncIterator[Changes], child: Process) -> Changes:
     """Wait for a change, and tell it; tell the end of the child, if that comes first."""
+    changed: Changes = set()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_tell_end, child)
         async for changed in changes:
             _log.info("changed: %s", _names(changed))
             break
         tasks.cancel_scope.cancel()
+    return changed
+
+
+def _forget_compiled(changed: Changes) -> None:
+    """Delete what Python compiled from files that changed, so that no child runs what they were.
+
+    Python compares a file's size and its time in whole seconds, and people save twice in one.
+    """
+    for _, path in changed:
+        Path(cache_from_source(path)).unlink(missing_ok=True)
 
 
 def _names(changed: Changes) -> str:

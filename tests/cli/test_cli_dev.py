@@ -16,11 +16,13 @@ STORY = {"message": "Tell me a story."}
 
 
 def change(path: Path, old: str, new: str) -> None:
-    """Change a file in one step, as editors do."""
+    """Change a file in one step, as editors do, and within the second of its last change."""
     text = path.read_text("utf-8")
     assert old in text
     beside = path.with_suffix(".new")
     beside.write_text(text.replace(old, new), "utf-8")
+    saved = path.stat().st_mtime
+    os.utime(beside, (saved, saved))
     beside.rename(path)
 
 
