@@ -1,0 +1,110 @@
+"""The root of the tree, and what goes wrong in the host itself."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class AgentrailError(Exception):
+    """The root of all agentrail errors.
+
+    Attributes:
+        code: a stable identifier of the kind of error.
+        status: the HTTP status that fits it.
+        retryable: whether the same request may succeed later, unchanged.
+        detail: what happened, to what, and what to do about it.
+        retry_after: seconds to wait before trying again, when known.
+    """
+
+    code: str = "internal_error"
+    status: int = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str, *, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class ConfigError(AgentrailError):
+    """The application is put together wrongly."""
+
+    code = "config_invalid"
+
+
+class CompositionError(ConfigError):
+    """Plugins, profiles, tools or routes do not fit together.
+
+    Attributes:
+        faults: every fault that was found, one sentence each.
+    """
+
+    code = "composition_invalid"
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("the application cannot be composed:\n  - " + "\n  - ".join(faults))
+
+
+class ModelReferenceError(ConfigError):
+    """A model reference is not ``provider:model``, or names no known provider."""
+
+    code = "model_reference_invalid"
+
+
+class PluginStartError(AgentrailError):
+    """A plugin's ``start`` failed; the plugins that had started were stopped again."""
+
+    code = "plugin_start_failed"
+
+
+class HostNotRunning(AgentrailError):
+    """The host was used before its start or after its stop."""
+
+    code = "host_not_running"
+    status = 503
+    retryable = True
+
+
+class ToolError(AgentrailError):
+    """A tool could not do its work; its text is what the model is told."""
+
+    code = "tool_failed"
+
+
+class ToolArgumentsInvalid(ToolError):
+    """A tool was called with arguments that do not fit its schema."""
+
+    code = "tool_arguments_invalid"
+
+
+class DeadlineExceeded(AgentrailError):
+    """The turn took longer than its profile allows."""
+
+    code = "deadline_exceeded"
+    status = 504
+    retryable = True
+
+
+class Interrupted(AgentrailError):
+    """The host that ran the turn ended before the turn did; what it had done is kept."""
+
+    code = "interrupted"
+    retryable = True
+
+
+class HookError(AgentrailError):
+    """A plugin's hook did not do what its contract says."""
+
+    code = "hook_failed"
+
+
+class HookTimeout(HookError):
+    """A hook was still running at its deadline."""
+
+    code = "hook_timeout"
+
+
+class HookTypeError(HookError):
+    """A hook returned something else than its contract says."""
+
+    code = "hook_type_error"
