@@ -9,7 +9,7 @@ from agentrail.errors import InvalidId
 MAX_ID_LENGTH: Final = 128
 """The longest identifier that is accepted, in characters."""
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]*")
+_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:@+-]{{0,{MAX_ID_LENGTH - 1}}}")
 
 
 def new_id(prefix: str) -> str:
@@ -26,7 +26,7 @@ def check_id(value: str, what: str) -> str:
     Raises:
         InvalidId: it is not; ``what`` says in the message which identifier it was.
     """
-    if len(value) <= MAX_ID_LENGTH and _ID.fullmatch(value):
+    if _ID.fullmatch(value):
         return value
     shown = value if len(value) <= MAX_ID_LENGTH else value[:MAX_ID_LENGTH] + "…"
     message = (

@@ -100,6 +100,8 @@ class Message(Wire):
     id: str = ""
     stop_reason: StopReason | None = None
     """Why an assistant's message ended; None for everybody else's."""
+    files: tuple[str, ...] = ()
+    """The names of the attachments that came with a user's message."""
 
     @classmethod
     def user(cls, content: "str | tuple[Part, ...]") -> Self:
@@ -125,6 +127,11 @@ class Message(Wire):
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tool calls, in the model's order."""
         return tuple([part for part in self.parts if isinstance(part, ToolCall)])
+
+
+def told_files(message: Message) -> str:
+    """Return the names of the files that came with a message, in words; empty when none did."""
+    return f"[files: {', '.join(message.files)}]" if message.files else ""
 
 
 def _parts(content: str | tuple[Part, ...]) -> tuple[Part, ...]:
@@ -196,6 +203,9 @@ class ToolSpec(Wire):
     """A JSON Schema of type object."""
 
 
+_WORDS: Final = (Text, Reasoning)
+
+
 def estimate_tokens(message: Message) -> int:
     """Return about how many tokens a message takes: four UTF-8 bytes a token, and four on top.
 
@@ -205,15 +215,15 @@ def estimate_tokens(message: Message) -> int:
     size = 0
     tokens = 4
     for part in message.parts:
-        if isinstance(part, Image):
+        if isinstance(part, _WORDS):
+            size += len(part.text.encode(errors="surrogatepass"))
+        elif isinstance(part, Image):
             tokens += IMAGE_TOKENS
         elif isinstance(part, ToolCall):
             size += len(part.name) + len(str(part.arguments).encode(errors="surrogatepass"))
-        elif isinstance(part, ToolResult):
+        else:
             size += len(part.content.encode(errors="surrogatepass"))
             tokens += IMAGE_TOKENS * len(part.images)
-        else:
-            size += len(part.text.encode(errors="surrogatepass"))
     return tokens + (size + 3) // 4
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from msgspec import Struct, field
 
@@ -25,6 +25,9 @@ Kind = Literal["chat", "stream"]
 
 OnDisconnect = Literal["cancel", "continue"]
 """A turn whose caller leaves is ended there, or goes on in the host."""
+
+ANSWER_CHARS: Final = 1_000_000
+"""How many characters an interceptor's answer may have."""
 
 
 class Asked(Wire):
@@ -50,6 +53,7 @@ class ChatRequest(Wire):
     user_id: str = "local"
     attachments: tuple[Attachment, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What plugins and routes are to know; its text ``locale`` becomes the context's."""
     on_disconnect: OnDisconnect = "cancel"
     """What becomes of the turn when whoever asked does not wait for its end."""
     idempotency_key: str = ""
@@ -180,6 +184,8 @@ class RequestContext(Struct, kw_only=True):
     request_id: str
     services: Services
     roles: frozenset[str] = frozenset()
+    locale: str = ""
+    """The languages that the caller reads, as in ``Accept-Language``: ``de-AT, en;q=0.5``."""
     state: dict[str, object] = field(default_factory=dict[str, object])
     """Room for plugins to leave things to each other; private to this request."""
 
@@ -216,6 +222,8 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     context: RequestContext | None = None
     """The request that the call is made for; None for a call of the host's own."""
     emit: Callable[[Delta], Awaitable[None]] = ignore_delta
+    on_sent: "Callable[[ModelRequest], None] | None" = None
+    """Is told, for the call's span, what goes to the model once all middleware had its turn."""
 
 
 class ModelReply(Struct, frozen=True, kw_only=True):

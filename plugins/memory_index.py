@@ -1,6 +1,6 @@
 """Remembers what was said across sessions, and brings back what fits.  ``app.py`` lists it.
 
-It knows what words mean where ``agentrail-host[memory]`` is installed, and else the words alone.
+It knows what words mean where the extra ``memory`` is installed, and else the words alone.
 """
 
 from pathlib import Path

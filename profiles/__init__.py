@@ -6,7 +6,7 @@ this machine answers, so the first start needs no account.
 
 import os
 
-MODEL = os.environ.get("AGENTRAIL_MODEL", "local:smollm2-135m")
+MODEL = os.environ.get("AGENTRAIL_MODEL") or "local:smollm2-135m"
 
 WINDOW = 2048 if MODEL.startswith("local:") else 128_000
 """Tokens that the model takes in."""

@@ -1,12 +1,14 @@
 """The tool calls of one step: in the model's order, side by side where the tools say so."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import anyio
 import msgspec
 from attrs import define, field
 from msgspec.structs import replace
+from opentelemetry.trace import INVALID_SPAN, Span, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from agentrail.agent._run import Agent, Run
@@ -22,6 +24,9 @@ REPEATS: Final = 5
 
 ARTIFACT_CHARS: Final = 10_000_000
 """Of a result that is even longer, only so much is kept."""
+
+NAME_CHARS: Final = 256
+"""How much of a name or an id that a model makes up goes into a span."""
 
 
 @define(slots=True)
@@ -94,22 +99,24 @@ class Calls:
     async def _one(self, call: ToolCall, refusal: str) -> ToolResult | Asked:
         """Return the result of one call, recorded; or that it has to wait."""
         journal, clock = self.run.journal, self.run.clock
-        attributes = {**self.run.attributes, **_attributes(call)}
-        with span(self.run.tracer, f"execute_tool {call.name}", attributes) as current:
+        with self._span(call) as current:
             refused = refusal or self._repeated(call)
             decided = _error(call, refused) if refused else await self._decide(call)
             if isinstance(decided, Asked):
                 return decided
             began = clock.monotonic()
             if isinstance(decided, ToolRequest):
-                await self._begin(decided.call)
+                await self._begin(decided.call, current)
                 result = await self.agent.gate.run(decided)
             else:
-                await self._begin(call)
+                await self._begin(call, current)
                 request = ToolRequest(call=call, context=self.run.context)
                 result = await self.agent.gate.finish(request, decided)
             if result.outcome != "ok":
                 current.set_attribute(names.ERROR_TYPE, result.outcome)
+                current.set_status(StatusCode.ERROR)
+            if self.run.content is not None:
+                self.run.content.returned(current, result.content)
         if not refused:
             self._note(call, result)
         result = self._capped(result)
@@ -126,8 +133,26 @@ class Calls:
         await journal.flush()
         return result
 
-    async def _begin(self, call: ToolCall) -> None:
-        journal = self.run.journal
+    def _span(self, call: ToolCall) -> AbstractContextManager[Span]:
+        tracer = self.run.tracer
+        if tracer is None:
+            return nullcontext(INVALID_SPAN)
+        known = any(call.name == spec.name for spec in self.agent.request.tools)
+        # A model may call what there is not; of such names there can be any number.
+        name = f"execute_tool {call.name}" if known else "execute_tool"
+        attributes: dict[str, AttributeValue] = {
+            **self.run.attributes,
+            names.OPERATION_NAME: "execute_tool",
+            names.TOOL_NAME: _plain(call.name),
+            names.TOOL_CALL_ID: _plain(call.id),
+            names.TOOL_TYPE: "function",
+        }
+        return span(tracer, name, attributes)
+
+    async def _begin(self, call: ToolCall, current: Span) -> None:
+        journal, content = self.run.journal, self.run.content
+        if content is not None:
+            content.called(current, call.arguments)
         journal.add(ToolStart(call_id=call.id, name=call.name, arguments=call.arguments))
         # Durable too: after a crash the model is told which calls may have had their effects.
         await journal.flush()
@@ -187,10 +212,6 @@ def _error(call: ToolCall, why: str) -> ToolResult:
     return ToolResult(call_id=call.id, name=call.name, content=why, outcome="error")
 
 
-def _attributes(call: ToolCall) -> Mapping[str, AttributeValue]:
-    return {
-        names.OPERATION_NAME: "execute_tool",
-        names.TOOL_NAME: call.name,
-        names.TOOL_CALL_ID: call.id,
-        names.TOOL_TYPE: "function",
-    }
+def _plain(text: str) -> str:
+    """Return a text of the model's as one that every exporter takes."""
+    return text[:NAME_CHARS].encode(errors="replace").decode()

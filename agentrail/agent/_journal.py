@@ -134,13 +134,14 @@ class Journal:
             self._pending.append(self._record)
         self.add(event)
 
-    def record(self, message: Message) -> None:
-        """Keep a whole message; an answer that was arriving has arrived by it."""
+    def record(self, message: Message) -> int:
+        """Keep a whole message, and return its tokens; an answer that was arriving has arrived."""
         if message.role == "assistant":
             self._pieces.clear()
         entry = recorded(message)
         self._kept.append(entry)
         self.add(entry)
+        return entry.tokens
 
     def begin_message(self, message_id: str) -> None:
         """Let the deltas that follow belong to this message."""
@@ -222,7 +223,9 @@ class Journal:
         partial = "".join(self._pieces)
         if partial and self.lease is not None:
             parts: tuple[Part, ...] = (Text(partial),)
-            self.record(Message(role="assistant", parts=parts, stop_reason=stop_reason))
+            self.record(
+                Message(role="assistant", parts=parts, id=self._message_id, stop_reason=stop_reason)
+            )
         for event in call_ends(self._kept):
             self._kept.append(event)
             self.add(event)

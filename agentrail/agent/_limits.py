@@ -66,7 +66,7 @@ def counted(usage: Usage, prices: Prices | None) -> Usage:
         usage.cache_read_tokens,
         usage.cache_write_tokens,
     )
-    if not (all(0 <= count <= MOST for count in tokens) and isfinite(usage.cost)):
+    if min(tokens) < 0 or max(tokens) > MOST or not isfinite(usage.cost):
         _log.warning("a model's usage cannot be true and is not counted: %s", usage)
         return NO_USAGE
     return usage if prices is None else replace(usage, cost=prices.cost(usage))

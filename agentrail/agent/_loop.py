@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from attrs import define
@@ -25,8 +26,8 @@ from agentrail.events import (
 from agentrail.hook import span
 from agentrail.ids import new_id
 from agentrail.messages import NO_USAGE, Message, Part, StopReason, ToolCall, ToolResult
-from agentrail.requests import Asked, Delta, ModelReply
-from agentrail.telemetry import names
+from agentrail.requests import Asked, Delta, ModelReply, ModelRequest
+from agentrail.telemetry import Content, names
 
 CUT_OFF: Final = "the token limit cut this call off, so it was not executed; make it again, shorter"
 NONE_LEFT: Final[Mapping[StopReason, str]] = {
@@ -155,8 +156,12 @@ async def _ask(agent: Agent, run: Run, messages: Sequence[Message]) -> ModelRepl
         else:
             name, attributes = f"chat {request.model}", _attributes(agent, run)
             with span(run.tracer, name, attributes, SpanKind.CLIENT) as current:
+                if run.content is not None:
+                    request = replace(request, on_sent=partial(_sent, run.content, current))
                 answered = reply = await agent.model(request)
                 _describe(current, reply)
+                if run.content is not None:
+                    run.content.answered(current, reply.message, reply.stop_reason)
     finally:
         _note(agent, run, began, answered)
     if not journal.arriving and reply.message.text:
@@ -184,15 +189,16 @@ def _recorded(agent: Agent, run: Run, reply: ModelReply) -> Message:
     """Return the reply's message, recorded, and count what it used."""
     journal, usage = run.journal, counted(reply.usage, agent.prices)
     journal.usage = journal.usage + usage
+    message, calls = reply.message, reply.message.tool_calls
     message = replace(
-        reply.message,
+        message,
         id=f"{run.context.turn_id}.{journal.step}",
-        parts=_told_apart(reply.message.parts),
+        parts=_told_apart(message.parts) if calls else message.parts,
         stop_reason=reply.stop_reason,
     )
     journal.record(message)
     # Whoever closes the turn of a host that died learns from the log what it used.
-    keep = bool(message.tool_calls) and usage != NO_USAGE
+    keep = bool(calls) and usage != NO_USAGE
     end = MessageEnd(
         message_id=message.id, stop_reason=reply.stop_reason, usage=usage, model=reply.model
     )
@@ -254,9 +260,17 @@ def _attributes(agent: Agent, run: Run) -> Mapping[str, AttributeValue]:
     }
 
 
+def _sent(content: Content, current: Span, request: ModelRequest) -> None:
+    content.asked(current, request.messages)
+
+
 def _describe(current: Span, reply: ModelReply) -> None:
     current.set_attribute(names.USAGE_INPUT_TOKENS, reply.usage.input_tokens)
     current.set_attribute(names.USAGE_OUTPUT_TOKENS, reply.usage.output_tokens)
+    if reply.usage.cache_read_tokens:
+        current.set_attribute(names.USAGE_CACHE_READ_TOKENS, reply.usage.cache_read_tokens)
+    if reply.usage.cache_write_tokens:
+        current.set_attribute(names.USAGE_CACHE_WRITE_TOKENS, reply.usage.cache_write_tokens)
     current.set_attribute(names.RESPONSE_FINISH_REASONS, [reply.stop_reason])
     if reply.model:
         provider, _, model = reply.model.partition(":")

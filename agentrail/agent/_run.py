@@ -13,6 +13,7 @@ from agentrail.clock import Clock
 from agentrail.hook import Call
 from agentrail.messages import NO_USAGE, Message, ToolCall, Usage
 from agentrail.requests import ModelReply, ModelRequest, RequestContext
+from agentrail.telemetry import Content
 from agentrail.tool import Gate
 
 Compact = Callable[[Sequence[Message]], Awaitable[list[Message] | None]]
@@ -60,6 +61,8 @@ class Run:
     tracer: Tracer | None = None
     attributes: Mapping[str, AttributeValue] = field(factory=dict[str, AttributeValue])
     """What the spans of its model calls and tool calls have in common."""
+    content: Content | None = None
+    """Puts what is said into these spans, where the application wants that."""
     decisions: Mapping[str, Decision] = field(factory=dict[str, Decision])
     """What people decided, by the ids of the calls."""
     pending: Sequence[ToolCall] = ()

@@ -26,6 +26,7 @@ from agentrail.attachment._kinds import (
 )
 from agentrail.attachment._told import CHARS, said, unread
 from agentrail.errors import ConfigError
+from agentrail.extras import pip_install
 from agentrail.messages import Attachment
 from agentrail.requests import RequestContext
 
@@ -123,7 +124,7 @@ def documents(*, chars: int = CHARS, seconds: float = 20.0, megabytes: int = 512
     """
     missing = [name for name in _LIBRARIES if find_spec(name) is None]
     if missing:
-        message = f"documents() needs {', '.join(missing)}: install agentrail-host[attachments]"
+        message = f"documents() needs {', '.join(missing)}: {pip_install('attachments')}"
         raise ConfigError(message)
     return Documents(chars, seconds, megabytes)
 

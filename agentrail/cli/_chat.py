@@ -67,6 +67,8 @@ async def _until_signal(talk: Callable[[], Awaitable[bool]]) -> bool:
         group.cancel_scope.cancel()
     if failure is not None:
         raise failure
+    if sent and sys.stderr.isatty():
+        sys.stderr.write("\n")  # whatever comes next is not to stand behind what was cut off
     if sent and sent[0] is signal.SIGINT:
         raise KeyboardInterrupt
     if sent:
@@ -77,6 +79,7 @@ async def _until_signal(talk: Callable[[], Awaitable[bool]]) -> bool:
 async def _talk(app: AgentApp, message: str | None, session: str | None, agent: str | None) -> bool:
     out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False)
     typed = Input()
+    app.host.core.models_at_start = False  # a command needs none
     async with app.host as host:
         if session is None:
             session = new_id("ses")
@@ -88,9 +91,11 @@ async def _talk(app: AgentApp, message: str | None, session: str | None, agent: 
         answered = True
         while (line := await typed.ask("> ", sys.stdout)) is not None:
             if line.strip() in QUIT:
-                break
+                return answered
             if line.strip():
                 answered = await _say(host, ChatRequest(line, session, agent), typed, out, err)
+        if at_terminal():
+            out.out("")
         return answered
 
 

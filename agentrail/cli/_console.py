@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 
+import msgspec
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
@@ -33,6 +35,16 @@ def print_table(
         ]
         style = "bold" if number == 0 else "dim" if row[0] in dim else ""
         console.print(Text("  ".join(pieces).rstrip(), style=style), soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    """Print what a program is to read."""
+    print(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def time_text(at: float) -> str:
+    """Return a time in seconds since 1970 as people read it."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def printable(text: str) -> str:

@@ -74,7 +74,7 @@ async def _run(command: Sequence[str], listener: int, grace: float) -> None:
     ended = anyio.Event()
     async with (
         anyio.create_task_group() as tasks,
-        aclosing(awatch(Path.cwd(), watch_filter=PythonFilter(), stop_event=ended)) as changes,
+        aclosing(awatch(Path.cwd(), watch_filter=_Code(), stop_event=ended)) as changes,
     ):
         tasks.start_soon(_until_signal, ended, tasks.cancel_scope)
         while not ended.is_set():
@@ -112,6 +112,16 @@ def _forget_compiled(changed: Changes) -> None:
     """
     for _, path in changed:
         Path(cache_from_source(path)).unlink(missing_ok=True)
+
+
+class _Code(PythonFilter):
+    """The Python files of an application, without those of packages that a host keeps."""
+
+    def __call__(self, change: Change, path: str) -> bool:
+        """Tell whether a change counts."""
+        return super().__call__(change, path) and not any(
+            (directory / "host.db").exists() for directory in Path(path).parents
+        )
 
 
 def _names(changed: Changes) -> str:

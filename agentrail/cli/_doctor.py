@@ -17,6 +17,7 @@ from rich.text import Text
 
 from agentrail.cli._load import load_app
 from agentrail.errors import AgentrailError
+from agentrail.extras import pip_install
 from agentrail.host import AgentApp
 from agentrail.model import ModelReference, weights
 from agentrail.model.local_server import CONTEXT, SLOTS
@@ -61,7 +62,7 @@ def _python() -> Finding:
 def _servers() -> Finding:
     missing = [name for name in ("uvicorn", "hypercorn") if not _installed(name)]
     if missing:
-        what = f"no {' and no '.join(missing)}: pip install '/path/to/agentrail[server]'"
+        what = f"no {' and no '.join(missing)}: {pip_install('server')}"
         return Finding("fix", what)
     return Finding("ok", "HTTP servers: uvicorn (asyncio), hypercorn (trio)")
 
@@ -78,13 +79,16 @@ def _port(port: int) -> Finding:
 
 
 def _data_dir(path: Path) -> Finding:
+    """Find out whether a host could keep data there; a missing directory stays missing."""
+    there = next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
+        with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        return Finding("fix", f"data directory {path}: {error.strerror}")
-    return Finding("ok", f"data directory {path} can be written")
+        where = "" if there == path else f" in {there}"
+        return Finding("fix", f"data directory {path}{where}: {error.strerror}")
+    can = "can be written" if there == path else "is not there yet; it can be made"
+    return Finding("ok", f"data directory {path} {can}")
 
 
 def _models(app: AgentApp) -> list[Finding]:
@@ -107,7 +111,7 @@ def _local(model: str, window: int) -> Finding:
         known = ", ".join(weights.MODELS)
         return Finding("fix", f"there is no such local model; there are: {known}")
     if not _installed("xllamacpp"):
-        return Finding("fix", "no xllamacpp: pip install '/path/to/agentrail[local]'")
+        return Finding("fix", f"no xllamacpp: {pip_install('local')}")
     if weights.installed(weights.MODELS[model]) is None:
         return Finding("fix", "its weights are missing: agentrail local install")
     if window > CONTEXT // SLOTS:

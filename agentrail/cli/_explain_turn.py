@@ -11,9 +11,10 @@ from rich.text import Text
 
 from agentrail.cli._console import print_table, printable
 from agentrail.cli._load import load_app
-from agentrail.cli._sessions import opened
-from agentrail.errors import TurnNotFound
+from agentrail.cli._sessions import opened, standing
+from agentrail.errors import Interrupted
 from agentrail.events import (
+    TERMINAL,
     ApprovalDecided,
     ApprovalRequired,
     AttachmentsAdded,
@@ -29,8 +30,9 @@ from agentrail.events import (
     TurnStart,
 )
 from agentrail.hook import HOOKS, Kind
-from agentrail.host import Past, past_of
+from agentrail.host import Past, no_turn, past_of
 from agentrail.messages import estimate_tokens
+from agentrail.session import TurnRecord
 
 _AFTER: Final = "on_turn_persisted and on_request_end run after the record; a trace shows them"
 
@@ -69,7 +71,7 @@ def explain_turn(spec: str, turn_id: str, data_dir: Path | None) -> None:
         async with opened(host) as store:
             record = await store.turn(turn_id)
             if record is None:
-                raise TurnNotFound(f"there is no turn {turn_id!r}")
+                raise no_turn(turn_id)
             found.append(await past_of(store, record))
 
     anyio.run(read)
@@ -77,7 +79,7 @@ def explain_turn(spec: str, turn_id: str, data_dir: Path | None) -> None:
     _print_turn(found[0], console)
     for number, events in enumerate(_runs(found[0].events), 1):
         console.print()
-        _print_run(number, events, console)
+        _print_run(number, events, found[0].record, console)
 
 
 def _print_turn(past: Past, console: Console) -> None:
@@ -87,7 +89,7 @@ def _print_turn(past: Past, console: Console) -> None:
     ended = record.ended_at
     took = "" if ended is None else f", ended {ended - record.started_at:.3f} s later"
     told = (
-        (f"turn {record.turn_id}", f": {record.status}"),
+        (f"turn {record.turn_id}", f": {standing(record)}"),
         ("session", f" {record.session_id} of {owner.tenant_id}/{owner.user_id}"),
         ("agent", f" {owner.agent_id}"),
         ("began", f" {began:%Y-%m-%d %H:%M:%S} UTC{took}"),
@@ -109,27 +111,38 @@ def _runs(events: Sequence[Event]) -> Iterator[list[Event]]:
         yield run
 
 
-def _print_run(number: int, events: Sequence[Event], console: Console) -> None:
+def _print_run(number: int, events: Sequence[Event], turn: TurnRecord, console: Console) -> None:
     record = next((event for event in events if isinstance(event, RunRecorded)), None)
     generation = next((e.generation for e in events if isinstance(e, TurnStart)), 0)
     through = f", through {record.transport}" if record is not None else ""
-    head = f"run {number}, generation {generation}{through}: {_ended(events)}"
+    head = f"run {number}, generation {generation}{through}: {_ended(events, turn)}"
     console.print(Text(printable(head), style="bold"), soft_wrap=True)
     if record is None:
-        console.print("  it has no record: it still runs, or its host died", soft_wrap=True)
+        console.print(f"  it has no record{_lacking(events, turn)}", soft_wrap=True)
     else:
         _print_record(record, events, console)
     for line in _told(events):
         console.print(Text(f"  {printable(line)}"), soft_wrap=True)
 
 
-def _ended(events: Sequence[Event]) -> str:
+def _ended(events: Sequence[Event], turn: TurnRecord) -> str:
+    """Return how a run ended, or where its turn stands."""
     for event in events:
         if isinstance(event, TurnEnd):
             return event.outcome
         if isinstance(event, TurnError):
             return f"failed, {event.code}: {event.detail}"
-    return "not ended"
+    return standing(turn)
+
+
+def _lacking(events: Sequence[Event], turn: TurnRecord) -> str:
+    """Return why a run has no record."""
+    ended = [event for event in events if isinstance(event, TERMINAL)]
+    if not ended:
+        return " yet: it is written with its end" if turn.elsewhere else ": its host died"
+    end = ended[0]
+    died = isinstance(end, TurnError) and end.code == Interrupted.code
+    return ": its host died" if died else ""
 
 
 def _print_record(record: RunRecorded, events: Sequence[Event], console: Console) -> None:
@@ -202,8 +215,13 @@ def _added(ran: HookRan, events: Sequence[Event]) -> str:
 
 def _told(events: Sequence[Event]) -> Iterator[str]:
     """Yield what else the log tells, in its order."""
+    waited = False
     for event in events:
         match event:
+            case TurnEnd(outcome="cancelled") if waited:
+                yield "cancelled while it waited for approval"
+            case TurnEnd(outcome="suspended"):
+                waited = True
             case ToolEnd():
                 took = f"{event.outcome} in {event.duration_ms:.2f} ms"
                 yield f"tool {event.name} ({event.call_id}): {took}"

@@ -6,6 +6,7 @@ import sys
 import sysconfig
 from pathlib import Path
 from traceback import StackSummary, TracebackException
+from types import ModuleType
 from typing import Final
 
 from agentrail.errors import AgentrailError, ConfigError
@@ -46,14 +47,21 @@ def load_app(spec: str, data_dir: Path | None = None) -> AgentApp:
         raise
     except Exception as error:  # boundary: plugin - it is the application's own code that runs
         raise ConfigError(_failure(module_name, error)) from error
-    app: object = getattr(module, attribute or "app", None)
+    name = attribute or "app"
+    app: object = getattr(module, name, None)
     if not isinstance(app, AgentApp):
-        message = (
-            f"{module_name!r} has no application {attribute or 'app'!r}: "
-            "make one with agentrail.create_app(AppConfig(...))"
-        )
+        message = f"{module_name!r} has no application {name!r}{_instead(module, app)}"
         raise ConfigError(message)
     return app
+
+
+def _instead(module: ModuleType, named: object) -> str:
+    """Return what a module has in the place of an application, and what to do."""
+    there = [name for name, value in vars(module).items() if isinstance(value, AgentApp)]
+    if there:
+        return f": write {' or '.join(repr(f'{module.__name__}:{name}') for name in there)}"
+    other = "" if named is None else f" but an object of type {type(named).__name__}"
+    return f"{other}: make one with agentrail.create_app(AppConfig(...))"
 
 
 def _failure(module_name: str, error: Exception) -> str:

@@ -17,6 +17,9 @@ from agentrail.cli._doctor import doctor as run_doctor
 from agentrail.cli._explain import explain as run_explain
 from agentrail.cli._explain_turn import explain_turn
 from agentrail.cli._new import new as make_project
+from agentrail.cli._options import App, AppOption, DataDir
+from agentrail.cli._plugin import plugin
+from agentrail.cli._records import audit, token
 from agentrail.cli._serve import optional
 from agentrail.cli._serve import serve as run_serve
 from agentrail.cli._sessions import show_session, show_sessions
@@ -36,6 +39,9 @@ local = typer.Typer(help="The small model that runs on this machine.", no_args_i
 app.add_typer(local, name="local")
 sessions = typer.Typer(help="The sessions that are kept.", no_args_is_help=True)
 app.add_typer(sessions, name="sessions")
+app.add_typer(plugin, name="plugin")
+app.add_typer(audit, name="audit")
+app.add_typer(token, name="token")
 
 
 class Backend(StrEnum):
@@ -45,9 +51,6 @@ class Backend(StrEnum):
     TRIO = "trio"
 
 
-App = Annotated[str, typer.Argument(help="The application, as module:attribute.")]
-AppOption = Annotated[str, typer.Option("--app", help="The application, as module:attribute.")]
-DataDir = Annotated[Path | None, typer.Option(help="Where sessions are kept.", show_default="data")]
 Host = Annotated[str, typer.Option(help="The address to bind to.")]
 Port = Annotated[
     int, typer.Option(min=0, max=65535, help="The port to bind to; 0 takes a free one.")
@@ -59,7 +62,7 @@ _MADE = """\
 made {0}; to run it:
 
   cd {1}
-  agentrail local install --if-missing
+  pip install . && agentrail local install --if-missing
   agentrail dev"""
 
 
@@ -131,14 +134,18 @@ def dev_child(
 @app.command()
 def chat(
     message: Annotated[str | None, typer.Argument(help="What to say; nothing for a talk.")] = None,
-    session: Annotated[str, typer.Option(help="The session to go on with.")] = "terminal",
+    session: Annotated[
+        str | None, typer.Option(help="The session to go on with.", show_default="terminal")
+    ] = None,
     new: Annotated[bool, typer.Option("--new", help="Begin a new session.")] = False,
     agent: Annotated[str | None, typer.Option(help="The agent to ask.")] = None,
     application: AppOption = "app:app",
     data_dir: DataDir = None,
 ) -> None:
     """Talk to an application's agent in the terminal; the answer streams."""
-    if not run_chat(application, message, None if new else session, agent, data_dir):
+    if new and session is not None:
+        raise typer.BadParameter("--new begins a session, --session goes on with one: give one")
+    if not run_chat(application, message, None if new else session or "terminal", agent, data_dir):
         raise typer.Exit(1)
 
 
@@ -154,6 +161,8 @@ def explain(
     ] = None,
 ) -> None:
     """Print every hook of an application: who runs it, in which order, and why."""
+    if turn is not None and coverage:
+        raise typer.BadParameter("--turn and --coverage print different things: give one")
     if turn is not None:
         explain_turn(application, turn, data_dir)
         return

@@ -11,22 +11,27 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Final
+from urllib.parse import quote
 
 import anyio
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agentrail.cli._announce import announce
+from agentrail.cli._first_token import guarded, print_first_token
 from agentrail.cli._load import load_app
 from agentrail.errors import AgentrailError, ConfigError
+from agentrail.extras import pip_install
 from agentrail.host import AgentApp, is_loopback
 from agentrail.telemetry import configure
 
 _log = logging.getLogger("agentrail.cli")
 
-_MISSING = "serving needs an HTTP server: pip install '/path/to/agentrail[server]'"
+_access = logging.getLogger("agentrail.access")
 
 PATIENCE: Final = 1.0
 """Seconds that clients have to read the ends of their turns."""
 
-Server = Callable[[AgentApp, socket.socket, anyio.Event], Awaitable[None]]
+Server = Callable[[ASGIApp, socket.socket, anyio.Event], Awaitable[None]]
 """Serves an application that has started on a listening socket, until the event is set."""
 
 
@@ -53,16 +58,13 @@ def serve(
         AgentrailError: the application cannot be loaded or started, or may not be served there.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells each call of a model
     shutdown = configure()
     try:
         app = load_app(spec, data_dir)
         host = (address.getsockname() if isinstance(address, socket.socket) else address)[0]
         if app.host.core.config.authenticator is None and not is_loopback(host):
-            message = (
-                "without an authenticator a host is served on this machine only, not on "
-                f"{host!r}: set AppConfig(authenticator=...), or bind to 127.0.0.1"
-            )
-            raise ConfigError(message)
+            app = guarded(app, host)
         server: Server = optional("_hypercorn" if backend == "trio" else "_uvicorn").serve
         with address if isinstance(address, socket.socket) else listen(*address) as listener:
             anyio.run(partial(_run, app, listener, server, grace), backend=backend)
@@ -79,7 +81,8 @@ def optional(name: str) -> ModuleType:
     try:
         return import_module(f"agentrail.cli.{name}")
     except ImportError as error:
-        raise ConfigError(_MISSING) from error
+        message = f"serving needs {error.name}: {pip_install('server')}"
+        raise ConfigError(message) from error
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -92,7 +95,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host.strip("[]"), port), family=family)
     except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or error
+        why, *_ = str(getattr(error, "strerror", None) or error).split(" (while")  # names it again
         message = f"cannot serve on {host} port {port} ({why}): choose another with --host, --port"
         raise ConfigError(message) from error
 
@@ -103,17 +106,18 @@ async def _run(app: AgentApp, listener: socket.socket, server: Server, grace: fl
     port: int = listener.getsockname()[1]
     failure: AgentrailError | None = None
 
-    async def served() -> None:
+    async def served(announced: AgentApp) -> None:
         try:
-            await server(app, listener, stop)
+            await server(_logged(announced), listener, stop)
         finally:
             stopped.set()
 
     async with anyio.create_task_group() as tasks:
         try:
             async with app.host as host:
+                await print_first_token(host)
                 with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                    tasks.start_soon(served)
+                    tasks.start_soon(served, announce(app, _url(listener)))
                     _log.info(
                         "agents %s at %s; Ctrl-C stops", ", ".join(host.agents()), _url(listener)
                     )
@@ -132,6 +136,25 @@ async def _run(app: AgentApp, listener: socket.socket, server: Server, grace: fl
             failure = error
     if failure is not None:
         raise failure
+
+
+def _logged(app: ASGIApp) -> ASGIApp:
+    """Return an application that logs each request when its answer begins.
+
+    The servers' own logs differ.  A query is left out: it may be what a user says.
+    """
+
+    async def logged(scope: Scope, receive: Receive, send: Send) -> None:
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                client, *_ = scope["client"]
+                request = f"{scope['method']} {quote(scope['path'])}"
+                _access.info('%s "%s" %d', client, request, message["status"])
+            await send(message)
+
+        await app(scope, receive, tell)
+
+    return logged
 
 
 def _hang_up(port: int) -> None:

@@ -1,6 +1,6 @@
 """``agentrail sessions``: what is kept, and what the model is given of it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,16 +11,20 @@ from rich.text import Text
 from agentrail.cli._console import asked_text, call_text, print_table, printable
 from agentrail.cli._load import load_app
 from agentrail.errors import SessionNotFound
-from agentrail.host import AgentHost, inspect_context, past_of, said
+from agentrail.events import TurnError
+from agentrail.host import AgentHost, Seen, Served, inspect_context, past_of, said
 from agentrail.messages import Message
 from agentrail.requests import Principal, TurnStatus
-from agentrail.session import SessionStore
+from agentrail.session import SessionStore, SQLiteSessionStore, TurnRecord
 
 SHOWN = 100
 """How many characters of a text are shown in a row."""
 
 ROWS = 200
 """How many sessions, or messages of one, are shown."""
+
+_TOLD = ("completed", "intercepted", "suspended")
+"""Where a turn stands that has its answer, or whose calls are shown as waiting."""
 
 
 def show_sessions(spec: str, data_dir: Path | None, caller: Principal) -> None:
@@ -61,11 +65,16 @@ def show_session(spec: str, session_id: str, data_dir: Path | None, *, context: 
             if owner is None:
                 raise SessionNotFound(f"there is no session {session_id!r}")
             if context:
-                await _print_context(host, session_id, owner.agent_id, console)
+                served = host.composition.agent(owner.agent_id)
+                _print_context(served, await inspect_context(store, served, session_id), console)
                 return
-            for row in reversed(await store.messages(session_id, limit=ROWS)):
+            rows = (await store.messages(session_id, limit=ROWS))[::-1]
+            last = {row.turn_id: row for row in rows}
+            for row in rows:
                 text = f"{row.seq:6} {row.message.role:9} {_line(_told(row.message))}"
                 console.print(Text(text.rstrip()), soft_wrap=True)
+                if row is last[row.turn_id]:
+                    await _print_end(store, row.turn_id, console)
             if (turn := await _suspended(store, session_id)) is not None:
                 _print_waiting(turn, console)
 
@@ -74,8 +83,9 @@ def show_session(spec: str, session_id: str, data_dir: Path | None, *, context: 
 
 @asynccontextmanager
 async def opened(host: AgentHost) -> AsyncGenerator[SessionStore]:
-    """Yield the host's store, open for the length of the block; the host is not started."""
-    store = host.core.store
+    """Yield the host's store, to be read in the block; the host is not started."""
+    kept = host.core.store
+    store = kept.reader() if isinstance(kept, SQLiteSessionStore) else kept
     await store.start()
     try:
         yield store
@@ -83,9 +93,30 @@ async def opened(host: AgentHost) -> AsyncGenerator[SessionStore]:
         await store.stop()
 
 
+def standing(record: TurnRecord) -> str:
+    """Return where a turn stands; one whose host died stays open until its session is taken."""
+    dead = record.status == "running" and not record.elsewhere
+    return "not ended" if dead else record.status
+
+
+async def _print_end(store: SessionStore, turn_id: str, console: Console) -> None:
+    """Print how a turn ended, or that it has not, where its last message does not tell."""
+    record = await store.turn(turn_id)
+    if record is None or (how := standing(record)) in _TOLD:
+        return
+    why = "its host died" if how == "not ended" else ""
+    if how == "failed":
+        ends = [e for e in (await past_of(store, record)).events if isinstance(e, TurnError)]
+        why = f"{ends[-1].code}: {ends[-1].detail}"
+    line = Text(f"{'':6} {how:9} {_line(why)}", style="red" if how == "failed" else "yellow")
+    line.rstrip()
+    console.print(line, soft_wrap=True)
+
+
 def _line(text: str) -> str:
     """Return how a text begins, on one line and without what would steer a terminal."""
-    return printable(" ".join(text.split())[:SHOWN].rstrip())
+    line = " ".join(text.split())
+    return printable(line if len(line) <= SHOWN else f"{line[: SHOWN - 1].rstrip()}…")
 
 
 def _told(message: Message) -> str:
@@ -110,10 +141,9 @@ def _print_waiting(turn: TurnStatus, console: Console) -> None:
         console.print(Text(f"  {asked.call.id} {asked_text(asked)}"), soft_wrap=True)
 
 
-async def _print_context(host: AgentHost, session_id: str, agent_id: str, console: Console) -> None:
-    served = host.composition.agent(agent_id)
+def _print_context(served: Served, pieces: Sequence[Seen], console: Console) -> None:
     total = 0
-    for seen in await inspect_context(host.core.store, served, session_id):
+    for seen in pieces:
         left_out = seen.why.startswith("left out")
         total += 0 if left_out else seen.tokens
         line = Text.assemble(

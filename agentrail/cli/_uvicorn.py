@@ -4,11 +4,15 @@ import logging
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
 
 import anyio
 import uvicorn
+from starlette.types import ASGIApp
 
-from agentrail.host import AgentApp
+# Else a server imports them when it starts, and the event loop stands still.
+for _late in ("lifespan.off", "protocols.http.auto", "protocols.websockets.auto"):
+    import_module(f"uvicorn.{_late}")
 
 LAST_SECONDS = 2
 """Seconds that connections have to close once their turns have ended."""
@@ -21,11 +25,15 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: AgentApp, listener: socket.socket, stop: anyio.Event) -> None:
+async def serve(app: ASGIApp, listener: socket.socket, stop: anyio.Event) -> None:
     """Serve an application that has started, until ``stop`` is set."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     config = uvicorn.Config(
-        app, lifespan="off", log_config=None, timeout_graceful_shutdown=LAST_SECONDS
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=LAST_SECONDS,
     )
     server = _Server(config)
     async with anyio.create_task_group() as tasks:

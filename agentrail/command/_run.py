@@ -1,6 +1,7 @@
 """A command's run: whatever happens in it, it ends in an answer."""
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import Final, Self, cast
 
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 from agentrail.command._command import Command
 from agentrail.command._texts import Texts
 from agentrail.errors import AgentrailError
-from agentrail.requests import ChatResponse, RequestContext
+from agentrail.requests import ANSWER_CHARS, ChatResponse, RequestContext
 from agentrail.tool import as_text
 
 _log = logging.getLogger("agentrail.command")
@@ -22,8 +23,22 @@ STOP_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 1.0
 """How long to wait before a session is tried again that could not be written to."""
 
+MOST_CHARS: Final = ANSWER_CHARS - 1_000
+"""How long an answer may be; what is said of one that is longer comes on top of it."""
+
 _ACCEPTED: Final = 202
+_BUSY: Final = 429
 _LATE: Final = 504
+
+
+@frozen(slots=True)
+class Background:
+    """The runs in the background."""
+
+    most: int
+    """How many of one user there may be."""
+    running: Counter[tuple[str, str]] = field(factory=Counter[tuple[str, str]])
+    """How many there are, by tenant and user."""
 
 
 @frozen(slots=True)
@@ -34,6 +49,7 @@ class Run:
     arguments: Mapping[str, object]
     context: RequestContext
     texts: Texts
+    background: Background
 
     async def answer(self) -> ChatResponse:
         """Return the command's answer: its result, its failure, or that it has begun."""
@@ -44,7 +60,8 @@ class Run:
             with anyio.CancelScope(deadline=until):
                 response = await self._call()
                 if response.text_stream is not None:
-                    pieces = Pieces(self, aiter(response.text_stream), until)
+                    size = len(response.message)
+                    pieces = Pieces(self, aiter(response.text_stream), until, size)
                     response = replace(response, text_stream=pieces)
                 return replace(response, keep=self.command.keep or response.keep)
         except Exception as error:  # noqa: BLE001 - boundary: plugin
@@ -65,22 +82,39 @@ class Run:
         seconds = f"{self.command.seconds:g}"
         return self.texts.late.format(name=self.command.name, seconds=seconds)
 
+    def check_size(self, size: int) -> None:
+        """Return when an answer may have so many characters.
+
+        Raises:
+            AgentrailError: it is too long.
+        """
+        if size > MOST_CHARS:
+            raise AgentrailError(self.texts.large.format(most=MOST_CHARS))
+
     async def _call(self) -> ChatResponse:
         result = await self.command.call(self.arguments, self.context)
-        if isinstance(result, ChatResponse):
-            return result
         if isinstance(result, AsyncIterable):
             return ChatResponse(text_stream=cast("AsyncIterable[str]", result))
-        return ChatResponse(as_text(result) or self.texts.done)
+        if not isinstance(result, ChatResponse):
+            result = ChatResponse(as_text(result) or self.texts.done)
+        self.check_size(len(result.message))
+        return result
 
     # In the background.
 
+    @property
+    def _who(self) -> tuple[str, str]:
+        return self.context.tenant_id, self.context.user_id
+
     def _begun(self) -> ChatResponse:
-        name = self.command.name
+        name, most, running = self.command.name, self.background.most, self.background.running
+        if running[self._who] >= most:
+            return ChatResponse(self.texts.busy.format(name=name, most=most), status=_BUSY)
         try:
             self.context.services.background(self._apart, f"/{name}")
         except AgentrailError as error:
             return self.failure(error)
+        running[self._who] += 1
         text = self.texts.started.format(name=name)
         return ChatResponse(text, status=_ACCEPTED, keep=self.command.keep)
 
@@ -95,19 +129,34 @@ class Run:
             if not told:  # the host stops
                 with anyio.move_on_after(STOP_SECONDS, shield=True):
                     await self._note(note)
+            running = self.background.running
+            running[self._who] -= 1
+            if not running[self._who]:
+                del running[self._who]
 
     async def _result(self) -> str:
         try:
             with anyio.move_on_after(self.command.seconds):
                 response = await self._call()
-                pieces = [response.message]
+                result = response.message
                 if response.text_stream is not None:
-                    pieces += [piece async for piece in response.text_stream]
-                result = "".join(pieces)
+                    result += await self._joined(response.text_stream, len(result))
                 return self.texts.finished.format(name=self.command.name, result=result)
         except Exception as error:  # noqa: BLE001 - boundary: plugin
             return self.failure(error).message
         return self.lateness()
+
+    async def _joined(self, stream: AsyncIterable[object], size: int) -> str:
+        pieces: list[str] = []
+        reader = aiter(stream)
+        try:
+            async for piece in reader:
+                pieces.append(as_text(piece))
+                size += len(pieces[-1])
+                self.check_size(size)
+        finally:
+            await _close(reader)
+        return "".join(pieces)
 
     async def _note(self, text: str) -> None:
         """Add a text to the session, as soon as it can be written to."""
@@ -142,7 +191,8 @@ class Pieces:
     pieces: AsyncIterator[object]
     until: float
     """When the run has to be over, by the event loop's clock."""
-    _said: bool = field(default=False, init=False)
+    size: int = 0
+    """How many characters were said."""
     _over: bool = field(default=False, init=False)
 
     def __aiter__(self) -> Self:
@@ -156,7 +206,8 @@ class Pieces:
         try:
             with anyio.CancelScope(deadline=self.until):
                 piece = as_text(await anext(self.pieces))
-                self._said = self._said or bool(piece)
+                self.run.check_size(self.size + len(piece))
+                self.size += len(piece)
                 return piece
             last = self.run.lateness()
         except StopAsyncIteration:
@@ -164,10 +215,15 @@ class Pieces:
         except Exception as error:  # noqa: BLE001 - boundary: plugin
             last = self.run.failure(error).message
         self._over = True
-        return f"\n{last}" if self._said else last
+        return f"\n{last}" if self.size else last
 
     async def aclose(self) -> None:
         """End a run that nobody reads any more."""
-        close = getattr(self.pieces, "aclose", None)
-        if close is not None:
-            await close()
+        await _close(self.pieces)
+
+
+async def _close(pieces: AsyncIterator[object]) -> None:
+    """Close what is a generator: left in its middle, it would never end by itself."""
+    close = getattr(pieces, "aclose", None)
+    if close is not None:
+        await close()

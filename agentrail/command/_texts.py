@@ -1,10 +1,11 @@
 """Every sentence that commands answer with, so that they can be said in another language."""
 
 import string
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
-from attrs import frozen
+from attrs import field, frozen
 
 from agentrail.errors import ConfigError, RequestError
 
@@ -18,6 +19,9 @@ class CommandInvalid(RequestError):
 @frozen(kw_only=True)
 class Texts:
     """The sentences; what stands in braces is filled in, and a translation may leave it out.
+
+    ``descriptions`` are those of the application's commands, by name, and of their arguments, by
+    ``command.argument``; what is not there is described as its function describes it.
 
     Raises:
         ConfigError: a sentence has something in braces that is not filled in there.
@@ -62,21 +66,28 @@ class Texts:
     done: str = "Done."
     failed: str = "/{name} failed: {reason}"
     broke: str = "/{name} failed; the host's log says why."
+    large: str = "its answer has more than {most} characters"
     late: str = "/{name} took longer than {seconds} s and was ended."
     started: str = "/{name} runs in the background; this session will say when it is done."
+    busy: str = "{most} of your commands run in the background; wait until one of them is done."
     finished: str = "/{name} is done: {result}"
     stopped: str = "/{name} was ended, because the host stopped."
 
+    # What functions say of themselves.
+    descriptions: Mapping[str, str] = field(factory=dict[str, str])
+
     def __attrs_post_init__(self) -> None:
         """Find what would fail only when the sentence is needed."""
-        for field in attrs.fields(Texts):
+        for each in attrs.fields(Texts):
+            if each.name == "descriptions":
+                continue
             try:
-                given = _filled_in(getattr(self, field.name))
+                given = _filled_in(getattr(self, each.name))
             except ValueError as error:
-                raise ConfigError(f"Texts.{field.name} cannot be filled in: {error}") from error
-            if strange := given - _filled_in(str(field.default)):
+                raise ConfigError(f"Texts.{each.name} cannot be filled in: {error}") from error
+            if strange := given - _filled_in(str(each.default)):
                 listed = ", ".join(sorted(f"{{{name}}}" for name in strange))
-                raise ConfigError(f"Texts.{field.name} is not given {listed}")
+                raise ConfigError(f"Texts.{each.name} is not given {listed}")
 
 
 def _filled_in(text: str) -> set[str]:

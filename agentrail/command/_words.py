@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from attrs import frozen
 
 # A quotation mark opens at a word's beginning, or after "--name=", and closes at a word's end:
-# anywhere else, as in "don't", it is a character.  Each piece is possessive, so time is linear.
+# anywhere else, as in "don't", it is a character.  Each piece is possessive, and what is quoted
+# ends before a mark that would open the next one: each character is read a few times at most.
+_DOUBLE = r'(?:[^"\\]|\\.)*+'
+_SINGLE = r"[^']*+"
+_CURLY = r"[^“”]*+"
 _WORD = re.compile(
-    r"""
+    rf"""
     (?P<option> (?:--|—)\w[\w-]*+= )?+
-    (?: "(?P<double> (?:[^"\\]|\\.)*+ )" | '(?P<single> [^']*+ )' | “(?P<curly> [^”]*+ )” )
+    (?: "(?P<double> {_DOUBLE} )" | '(?P<single> {_SINGLE} )' | “(?P<curly> {_CURLY} )” )
     (?= \s | \Z )
     | \S+
     """,

@@ -10,6 +10,9 @@ AgentrailError                internal_error
 │   ├── InvalidJSON           invalid_json
 │   ├── InvalidId             invalid_id
 │   ├── PayloadTooLarge       payload_too_large
+│   ├── RequestTimeout        request_timeout: the body took too long to arrive
+│   ├── PreconditionFailed    precondition_failed: it was changed since it was looked at
+│   ├── UnsupportedMediaType  unsupported_media_type: the route takes other bodies
 │   ├── AttachmentTypeRefused attachment_type_refused
 │   ├── Unauthenticated       unauthenticated
 │   ├── Forbidden             forbidden
@@ -20,6 +23,7 @@ AgentrailError                internal_error
 │   ├── TurnNotFound          turn_not_found
 │   ├── ArtifactNotFound      artifact_not_found
 │   ├── AttachmentNotFound    attachment_not_found
+│   ├── TokenNotFound         token_not_found
 │   ├── NotPending            not_pending: the turn does not wait for that approval
 │   ├── KeyReused             idempotency_key_reused: the key came with another request before
 │   ├── TooManyRequests       too_many_requests: a limit of this host's own
@@ -104,13 +108,17 @@ from agentrail.errors._request import (
     KeyReused,
     NotPending,
     PayloadTooLarge,
+    PreconditionFailed,
     RequestError,
     RequestRefused,
+    RequestTimeout,
     SessionBusy,
     SessionNotFound,
+    TokenNotFound,
     TooManyRequests,
     TurnNotFound,
     Unauthenticated,
+    UnsupportedMediaType,
 )
 from agentrail.errors._session import (
     LeaseLost,
@@ -159,20 +167,24 @@ __all__ = [
     "PayloadTooLarge",
     "PermissionDenied",
     "PluginStartError",
+    "PreconditionFailed",
     "QuotaExhausted",
     "RateLimited",
     "RequestError",
     "RequestRefused",
+    "RequestTimeout",
     "SessionBusy",
     "SessionError",
     "SessionNotFound",
     "StorageError",
+    "TokenNotFound",
     "TooManyRequests",
     "ToolArgumentsInvalid",
     "ToolError",
     "TurnExists",
     "TurnNotFound",
     "Unauthenticated",
+    "UnsupportedMediaType",
 ]
 
 for _name in __all__:

@@ -1,7 +1,6 @@
 """The root of the tree, and what goes wrong in the host itself."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 
 class AgentrailError(Exception):
@@ -17,7 +16,7 @@ class AgentrailError(Exception):
 
     code: str = "internal_error"
     status: int = 500
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(self, detail: str, *, retry_after: float | None = None) -> None:
         super().__init__(detail)

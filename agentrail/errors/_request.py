@@ -30,6 +30,28 @@ class PayloadTooLarge(RequestError):
     status = 413
 
 
+class RequestTimeout(RequestError):
+    """The body took too long to arrive."""
+
+    code = "request_timeout"
+    status = 408
+    retryable = True
+
+
+class PreconditionFailed(RequestError):
+    """What the request is about was changed since the caller looked at it."""
+
+    code = "precondition_failed"
+    status = 412
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is of another type than the route takes."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
 class AttachmentTypeRefused(RequestError):
     """The host takes no attachments of that type; the type is what the content says."""
 
@@ -98,6 +120,13 @@ class AttachmentNotFound(RequestError):
     """The session has no attachment with that hash."""
 
     code = "attachment_not_found"
+    status = 404
+
+
+class TokenNotFound(RequestError):
+    """There is no bearer token of that id."""
+
+    code = "token_not_found"
     status = 404
 
 

@@ -1,6 +1,7 @@
 """The plugin contract, and the one mechanism that calls what plugins implement."""
 
 from agentrail.hook._account import Account
+from agentrail.hook._breaker import Breaker
 from agentrail.hook._chain import Call, Middleware, chain
 from agentrail.hook._contract import (
     AfterResponse,
@@ -27,11 +28,12 @@ from agentrail.hook._run import (
     FailureHandler,
     Funnel,
     PluginFailure,
+    as_failure,
     calling,
     log_failure,
 )
 from agentrail.hook._spec import HOOKS, HookSpec, Kind
-from agentrail.hook._trace import Watcher, active_tracer, apart, late_spans, span
+from agentrail.hook._trace import Watcher, active_tracer, apart, kind_of, late_spans, span
 from agentrail.hook._watchdog import Guard, Watchdog
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "AttachmentHandler",
     "BeforeRequest",
     "BeforeToolCall",
+    "Breaker",
     "Call",
     "ContextProvider",
     "FailureHandler",
@@ -69,12 +72,14 @@ __all__ = [
     "Watcher",
     "active_tracer",
     "apart",
+    "as_failure",
     "attempt",
     "calling",
     "chain",
     "compile_hooks",
     "fallback",
     "in_order",
+    "kind_of",
     "late_spans",
     "log_failure",
     "provider_hooks",

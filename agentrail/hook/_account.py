@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Final
 
 from agentrail.errors import HookTimeout
-from agentrail.events import HookDid, HookRan, ModelAsked, RunRecorded
+from agentrail.events import HookDid, HooksRan, ModelAsked, RunRecorded
 from agentrail.hook._order import Hook
 from agentrail.hook._trace import NO_ATTRIBUTES
 from agentrail.hook._watchdog import Guard
@@ -13,6 +13,9 @@ from agentrail.messages import ToolCall
 
 MANY: Final = 64
 """Of so many phases, those that are over are summed up before the run's end."""
+
+NO_HOOKS: Final = HooksRan()
+"""What a run has that no hook was called in."""
 
 
 class Account:
@@ -28,6 +31,7 @@ class Account:
 
     __slots__ = (
         "_did",
+        "_often",
         "_phases",
         "_ran",
         "asked",
@@ -48,7 +52,8 @@ class Account:
         self.attributes = NO_ATTRIBUTES
         self.asked: list[ModelAsked] = []
         self._phases: list[tuple[Sequence[Hook], Guard]] = []
-        self._ran: dict[Hook, HookRan] = {}
+        self._ran: dict[Hook, int] = {}  # what it took
+        self._often: dict[Hook, tuple[int, int]] = {}  # the calls, and the longest of them
         self._did: dict[Hook, HookDid] = {}
 
     def opened(self, hooks: Sequence[Hook], guard: Guard) -> None:
@@ -94,43 +99,48 @@ class Account:
             micros=int((now - began) * 1e6),
             waited=int(self.waited * 1e6),
             first_text=None if first is None else int((first - began) * 1e6),
-            hooks=self._taken() if self._phases or self._ran else (),
+            ran=self._taken() if self._phases or self._ran else NO_HOOKS,
             models=tuple(self.asked),
             traceparent=self.traceparent,
         )
 
-    def _taken(self) -> tuple[HookRan, ...]:
+    def _taken(self) -> HooksRan:
         """Return what the hooks did, and begin anew."""
         self._sum_up()
-        for hook, did in self._did.items():
-            self._ran.setdefault(hook, HookRan(hook.name, hook.plugin)).did = did
-        taken = tuple(self._ran.values())
-        self._ran, self._did = {}, {}
-        return taken
+        ran, often, did = self._ran, self._often, self._did
+        self._ran, self._often, self._did = {}, {}, {}
+        for hook in did:
+            if hook not in ran:  # it was left alone
+                ran[hook], often[hook] = 0, (0, 0)
+        places = {hook: place for place, hook in enumerate(ran)} if often or did else {}
+        return HooksRan(
+            tuple([hook.name for hook in ran]),
+            tuple([hook.plugin for hook in ran]),
+            tuple(ran.values()),
+            tuple([(places[hook], *calls) for hook, calls in often.items()]),
+            tuple([(places[hook], what) for hook, what in did.items()]),
+        )
 
     def _sum_up(self) -> None:
         """Sum up the phases that are over."""
-        known, phases, self._phases = self._ran, self._phases, []
+        ran, phases, self._phases = self._ran, self._phases, []
         for hooks, guard in phases:
             if not guard.over:
                 self._phases.append((hooks, guard))
                 continue
-            times = guard.times
-            took = [int((ended - began) * 1e6) for began, ended in pairwise(times)]
-            calls = zip(hooks, took, strict=False)  # who was not called took no time
-            if known.keys().isdisjoint(hooks):  # the first time, which mostly is the only one
-                known.update(
-                    [(hook, HookRan(hook.name, hook.plugin, 1, m, m)) for hook, m in calls]
-                )
+            took = [int((ended - began) * 1e6) for began, ended in pairwise(guard.times)]
+            called = hooks[: len(took)]
+            if ran.keys().isdisjoint(called):  # the first time, which mostly is the only one
+                ran.update(zip(called, took, strict=True))
             else:
-                for hook, micros in calls:
-                    _add(known, hook, micros)
+                for hook, micros in zip(called, took, strict=True):
+                    self._add(hook, micros)
             if guard.cut:
-                self.did(hooks[len(times) - 2]).cancelled += 1
+                self.did(called[-1]).cancelled += 1
 
-
-def _add(known: dict[Hook, HookRan], hook: Hook, micros: int) -> None:
-    ran = known.setdefault(hook, HookRan(hook.name, hook.plugin))
-    ran.calls += 1
-    ran.micros += micros
-    ran.longest = max(ran.longest, micros)
+    def _add(self, hook: Hook, micros: int) -> None:
+        before = self._ran.get(hook)
+        if before is not None:
+            calls, longest = self._often.get(hook, (1, before))
+            self._often[hook] = calls + 1, max(longest, micros)
+        self._ran[hook] = (before or 0) + micros

@@ -1,7 +1,7 @@
 """Leaves a hook alone that keeps failing."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from attrs import define, field
@@ -25,8 +25,18 @@ class LeftAlone(Exception):
 
 @define(slots=True)
 class _Trouble:
+    hook: Hook
     failures: int = 0
     until: float = 0.0
+
+
+_Key = tuple[str, int, int]
+
+
+def _key(hook: Hook) -> _Key:
+    """Return what a hook of one plugin object has in common in all compositions."""
+    call = hook.call
+    return hook.name, id(getattr(call, "__self__", None)), id(getattr(call, "__func__", call))
 
 
 @define(slots=True, eq=False)
@@ -36,7 +46,7 @@ class Breaker:
     monotonic: Callable[[], float]
     on_change: Callable[[Hook, bool], None] | None = None
     """Is told which hook is left alone from now on, or is no more."""
-    troubles: dict[Hook, _Trouble] = field(factory=dict[Hook, _Trouble], init=False)
+    troubles: dict[_Key, _Trouble] = field(factory=dict[_Key, _Trouble], init=False)
 
     def check(self, hook: Hook) -> None:
         """Return when ``hook`` is to be called; after the pause, one caller is let by.
@@ -44,7 +54,7 @@ class Breaker:
         Raises:
             LeftAlone: it kept failing.
         """
-        trouble = self.troubles.get(hook)
+        trouble = self.troubles.get(_key(hook))
         if trouble is None or trouble.failures < FAILURES:
             return
         now = self.monotonic()
@@ -57,7 +67,7 @@ class Breaker:
         """Count a failure, unless the hook is never left alone."""
         if hook.name in ALWAYS_CALLED:
             return
-        trouble = self.troubles.setdefault(hook, _Trouble())
+        trouble = self.troubles.setdefault(_key(hook), _Trouble(hook))
         trouble.failures += 1
         if trouble.failures >= FAILURES:
             trouble.until = self.monotonic() + PAUSE_SECONDS
@@ -72,10 +82,16 @@ class Breaker:
 
     def succeeded(self, hook: Hook) -> None:
         """Forget what was counted."""
-        trouble = self.troubles.pop(hook, None)
+        trouble = self.troubles.pop(_key(hook), None)
         if trouble is not None and trouble.failures >= FAILURES:
             _log.warning("%s is back", hook)
             self._changed(hook, left_alone=False)
+
+    def keep(self, hooks: Iterable[Hook]) -> None:
+        """Forget what was counted of all other hooks."""
+        kept = {_key(hook) for hook in hooks}
+        for key in [key for key in self.troubles if key not in kept]:
+            del self.troubles[key]
 
     def _changed(self, hook: Hook, *, left_alone: bool) -> None:
         if self.on_change is not None:

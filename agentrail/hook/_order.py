@@ -78,6 +78,10 @@ class HookTable:
         """Return the hooks of one name."""
         return self.by_name.get(name, ())
 
+    def plugin(self, name: str) -> Plugin | None:
+        """Return the plugin of a name."""
+        return next((plugin for plugin in self.plugins if plugin.name == name), None)
+
 
 def in_order(plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
     """Return the plugins as they are called: as given, those of higher priority first."""

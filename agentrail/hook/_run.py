@@ -13,7 +13,7 @@ import anyio
 from attrs import Factory, define, field, frozen
 from opentelemetry.trace import Tracer
 
-from agentrail.errors import HookTimeout, HookTypeError, RequestRefused
+from agentrail.errors import HookError, HookTimeout, HookTypeError, RequestRefused
 from agentrail.hook._account import Account
 from agentrail.hook._breaker import Breaker, LeftAlone
 from agentrail.hook._order import Hook
@@ -142,7 +142,9 @@ class Funnel:
         self, hooks: Sequence[Hook], expected: type[T], *arguments: object
     ) -> list[tuple[Hook, T]]:
         """Call all hooks at the same time; return the results in the order of the hooks."""
-        if len(hooks) <= 1:
+        if not hooks:
+            return []
+        if len(hooks) == 1:
             return await self.collect(hooks, expected, *arguments)
         slots: list[list[tuple[Hook, T]]] = [[] for _ in hooks]
 
@@ -192,12 +194,12 @@ class Funnel:
         shield: bool = False,
     ) -> None:
         """Call hooks in order until ``take`` says that it has what it wanted."""
-        index, breaker = 0, self.breaker
+        start, index, breaker = 0, 0, self.breaker
         troubles = breaker.troubles  # asked for each call, and nearly always empty
-        while index < len(hooks):
+        while start < len(hooks):
             failure: Exception | None = None
-            with self._guard(hooks, index, shield=shield) as guard:
-                while index < len(hooks):
+            with self._guard(hooks, start, shield=shield) as guard:
+                for index in range(start, len(hooks)):
                     hook = hooks[index]
                     try:
                         if troubles:
@@ -215,15 +217,14 @@ class Funnel:
                             self._called(hook, guard, arguments if take else (), result)
                         if done:
                             return
-                    except Exception as error:  # noqa: BLE001 - boundary: plugin
-                        failure = error
+                    except (Exception, SystemExit) as error:  # noqa: BLE001 - boundary: plugin
+                        failure = as_failure(hook, error)
                         break
-                    index += 1
+                else:
+                    return
             # One guard serves hook after hook; only a failure makes it necessary to open another.
-            if index == len(hooks):
-                return
             await self._failed(hooks[index], failure, guard, refuse=refuse, shield=shield)
-            index += 1
+            start = index + 1
 
     async def _failed(
         self, hook: Hook, failure: Exception | None, guard: Guard, *, refuse: bool, shield: bool
@@ -293,6 +294,13 @@ class Funnel:
     def _common(self) -> Attributes:
         """What all spans of the run have."""
         return NO_ATTRIBUTES if self.account is None else self.account.attributes
+
+
+def as_failure(hook: Hook, error: Exception | SystemExit) -> Exception:
+    """Return what a hook failed with; it may not end the process."""
+    if isinstance(error, SystemExit):
+        return HookError(f"{hook} called sys.exit(), which would end the whole host")
+    return error
 
 
 def _checked(hook: Hook, result: object, expected: type[T] | tuple[type[T], ...]) -> T:

@@ -2,13 +2,16 @@
 
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
+from agentrail.errors import AgentrailError, HookTimeout
 from agentrail.hook._order import Hook
 from agentrail.hook._watchdog import Guard
 
@@ -17,6 +20,7 @@ HOOK_OUTCOME = "agentrail.hook.outcome"
 PLUGIN_NAME = "agentrail.plugin.name"
 PLUGIN_VERSION = "agentrail.plugin.version"
 GENERATION = "agentrail.generation"
+ERROR_TYPE = "error.type"
 
 Attributes = Mapping[str, AttributeValue]
 """Of a span."""
@@ -31,6 +35,11 @@ The outcome is ``ok``, ``error``, ``timeout``, ``cancelled``, or ``skipped`` for
 """
 
 
+def kind_of(error: Exception) -> str:
+    """Return an error's ``code``, or its type's name where it has none."""
+    return error.code if isinstance(error, AgentrailError) else type(error).__name__
+
+
 def active_tracer() -> Tracer | None:
     """Return the tracer to use, or None when the application set no tracer provider."""
     provider = trace.get_tracer_provider()
@@ -41,23 +50,35 @@ def active_tracer() -> Tracer | None:
 
 @contextmanager
 def span(
-    tracer: Tracer | None,
+    tracer: Tracer,
     name: str,
     attributes: Mapping[str, AttributeValue],
     kind: SpanKind = SpanKind.INTERNAL,
     links: Sequence[Link] = (),
+    context: Context | None = None,
 ) -> Generator[Span]:
-    """Make a span current around a block of one task; without a tracer, do nothing.
+    """Make a span current around a block of one task.
 
     The block must not yield to other code of the same context, as a generator would.
     """
-    if tracer is None:
-        yield trace.INVALID_SPAN
-        return
     with tracer.start_as_current_span(
-        name, attributes=dict(attributes), kind=kind, links=links, record_exception=False
+        name,
+        context,
+        attributes=dict(attributes),
+        kind=kind,
+        links=links,
+        record_exception=False,
+        set_status_on_exception=False,
     ) as current:
-        yield current
+        over = False
+        try:
+            yield current
+            over = True
+        finally:
+            # Without one of the block's own, this would be what the caller is handling.
+            error = None if over else sys.exception()
+            if isinstance(error, Exception):
+                _fail(current, kind_of(error))
 
 
 @contextmanager
@@ -69,19 +90,21 @@ def hook_span(
     with tracer.start_as_current_span(
         f"agentrail.hook {hook.name}",
         attributes=_attributes(hook, generation, common),
+        record_exception=False,
         set_status_on_exception=False,
     ) as current:
         try:
             yield current
             outcome = "ok"
         finally:
-            error = sys.exception()
+            error = None if outcome == "ok" else sys.exception()
             if isinstance(error, Exception):
                 outcome = "error"
-                current.set_status(Status(StatusCode.ERROR, str(error)))
+                _fail(current, kind_of(error))
+                _raised(current, error)
             elif guard.expired:
                 outcome = "timeout"
-                current.set_status(Status(StatusCode.ERROR, _late(hook)))
+                _fail(current, HookTimeout.code, _late(hook))
             current.set_attribute(HOOK_OUTCOME, outcome)
 
 
@@ -108,9 +131,11 @@ def late_spans(tracer: Tracer, generation: int, slow: float) -> Watcher:
             attributes=attributes,
             start_time=end - int(seconds * 1e9),
         )
-        if error is not None:
-            made.record_exception(error, timestamp=end)
-            made.set_status(Status(StatusCode.ERROR, str(error)))
+        if isinstance(error, HookTimeout):
+            _fail(made, error.code, _late(hook))
+        elif error is not None:
+            _fail(made, kind_of(error))
+            _raised(made, error, end)
         made.end(end)
 
     return tell
@@ -130,12 +155,9 @@ async def apart(
     if tracer is None:
         await task()
         return
-    with tracer.start_as_current_span(
-        f"agentrail.background {name}",
-        context=trace.set_span_in_context(trace.INVALID_SPAN),
-        attributes=dict(attributes),
-        links=() if link is None else (Link(link),),
-    ):
+    context = trace.set_span_in_context(trace.INVALID_SPAN)
+    links = () if link is None else (Link(link),)
+    with span(tracer, f"agentrail.background {name}", attributes, links=links, context=context):
         await task()
 
 
@@ -149,6 +171,21 @@ def _attributes(hook: Hook, generation: int, common: Attributes) -> dict[str, At
     if hook.version:
         attributes[PLUGIN_VERSION] = hook.version
     return attributes
+
+
+def _fail(current: Span, kind: str, why: str | None = None) -> None:
+    """Mark a span as failed; an error's text may hold what somebody said, and is no ``why``."""
+    current.set_attribute(ERROR_TYPE, kind)
+    current.set_status(Status(StatusCode.ERROR, why))
+
+
+def _raised(current: Span, error: Exception, at: int | None = None) -> None:
+    """Note where an error was raised; its text is in the log."""
+    attributes = {
+        "exception.type": type(error).__qualname__,
+        "exception.stacktrace": "".join(traceback.format_tb(error.__traceback__)),
+    }
+    current.add_event("exception", attributes, at)
 
 
 def _late(hook: Hook) -> str:

@@ -48,7 +48,8 @@ class Guard:
         """Whether what was inside was left by an exception, before its deadline."""
         self.on_cut: Callable[[Guard], None] | None = None
         self._monotonic = watchdog.monotonic
-        self._scope = anyio.CancelScope(shield=shield)
+        # Called, the class would initialize what its ``__new__`` returns a second time.
+        self._scope = anyio.CancelScope.__new__(anyio.CancelScope, shield=shield)
         self.deadline = _NEVER
         self.what: object = ""
         self.expired = False

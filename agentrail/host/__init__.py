@@ -6,7 +6,7 @@ from agentrail.host._compose import Composition, Served
 from agentrail.host._config import AppConfig
 from agentrail.host._host import AgentHost
 from agentrail.host._inspect import Seen, inspect_context, said
-from agentrail.host._past import Past, past_of
+from agentrail.host._past import Past, no_turn, past_of
 from agentrail.host._stream import RunStream
 from agentrail.route import RequestLimits
 
@@ -26,6 +26,7 @@ __all__ = [
     "create_app",
     "inspect_context",
     "is_loopback",
+    "no_turn",
     "past_of",
     "said",
 ]

@@ -3,10 +3,11 @@
 from attrs import define, frozen
 
 from agentrail.errors import PayloadTooLarge, RequestError
-from agentrail.events import MessageRecorded
+from agentrail.events import MessageRecorded, TurnStart
 from agentrail.host._attach import admit_attachments, check_attachments
 from agentrail.host._compose import Composition
 from agentrail.host._core import Core
+from agentrail.host._generation import Generation
 from agentrail.host._past import Past
 from agentrail.host._services import RunServices
 from agentrail.ids import check_id, new_id
@@ -23,13 +24,19 @@ class Admitted:
     request: ChatRequest
     context: RequestContext
     services: RunServices
-    composition: Composition
+    generation: Generation
+    """What it goes by."""
     past: Past | None = None
     """What the turn has done before, where it goes on."""
     fingerprint: str = ""
     """What was asked, where the request has an idempotency key."""
     files: tuple[AttachedFile, ...] = ()
     """What came with it."""
+
+    @property
+    def composition(self) -> Composition:
+        """The application as the request sees it."""
+        return self.generation.composition
 
 
 @frozen(slots=True)
@@ -43,41 +50,51 @@ class Caller:
 
 
 async def admit(
-    core: Core, request: ChatRequest, caller: Caller, turn_id: str, fingerprint: str = ""
+    core: Core,
+    generation: Generation,
+    request: ChatRequest,
+    caller: Caller,
+    turn_id: str,
+    fingerprint: str = "",
 ) -> Admitted:
-    """Return the request with all its ids, and the composition that it will run under.
+    """Return the request with all its ids, and what it goes by.
 
     Raises:
         RequestError: the request is not whole, over a limit, or names what the caller has not.
     """
     check_request(request, core.config.limits)
-    composition = core.composition
     principal = principal_of(request, caller)
     agent_id = request.agent_id
-    session_id = request.session_id
+    session_id, existed = request.session_id, False
     if session_id is None:
         session_id = new_id("ses")
     else:
         check_id(session_id, "the session id")
         owner = await core.store.find(session_id)
+        existed = owner is not None
         if owner is not None:
             agent_id = agent_id or owner.agent_id
             check_owner(session_id, owner, Owner(principal.tenant_id, principal.user_id, agent_id))
     if agent_id is None:
-        agent_id = composition.default_agent
+        agent_id = generation.composition.default_agent
     else:
         check_id(agent_id, "the agent id")
     owner = Owner(principal.tenant_id, principal.user_id, agent_id)
-    request, files = await admit_attachments(core, request, owner.tenant_id)
-    services = RunServices(core, composition, session_id, owner, turn_id)
-    context = _context(services, caller, principal.roles)
-    return Admitted(request, context, services, composition, None, fingerprint, files)
+    files: tuple[AttachedFile, ...] = ()
+    if request.attachments:
+        request, files = await admit_attachments(core, request, owner.tenant_id)
+    services = RunServices(core, generation, session_id, owner, turn_id, existed=existed)
+    locale = request.metadata.get("locale")
+    context = _context(services, caller, principal.roles, locale if isinstance(locale, str) else "")
+    return Admitted(request, context, services, generation, None, fingerprint, files)
 
 
-def admit_again(core: Core, past: Past, caller: Caller) -> Admitted:
-    """Return what a suspended turn goes on with, under the present composition."""
-    record, composition = past.record, core.composition
-    services = RunServices(core, composition, record.session_id, record.owner, record.turn_id)
+def admit_again(core: Core, generation: Generation, past: Past, caller: Caller) -> Admitted:
+    """Return what a suspended turn goes on with."""
+    record = past.record
+    services = RunServices(
+        core, generation, record.session_id, record.owner, record.turn_id, existed=True
+    )
     asked = next(e.message.parts for e in past.events if isinstance(e, MessageRecorded))
     request = ChatRequest(
         asked,
@@ -87,7 +104,9 @@ def admit_again(core: Core, past: Past, caller: Caller) -> Admitted:
         user_id=record.owner.user_id,
     )
     roles = caller.principal.roles if caller.principal else frozenset[str]()
-    return Admitted(request, _context(services, caller, roles), services, composition, past)
+    context = _context(services, caller, roles)
+    key = next(e.fingerprint for e in past.events if isinstance(e, TurnStart))
+    return Admitted(request, context, services, generation, past, key)
 
 
 def principal_of(request: ChatRequest, caller: Caller) -> Principal:
@@ -104,7 +123,9 @@ def principal_of(request: ChatRequest, caller: Caller) -> Principal:
     return principal
 
 
-def _context(services: RunServices, caller: Caller, roles: frozenset[str]) -> RequestContext:
+def _context(
+    services: RunServices, caller: Caller, roles: frozenset[str], locale: str = ""
+) -> RequestContext:
     request_id = caller.request_id
     services.context = RequestContext(
         kind=caller.kind,
@@ -112,6 +133,7 @@ def _context(services: RunServices, caller: Caller, roles: frozenset[str]) -> Re
         tenant_id=services.owner.tenant_id,
         user_id=services.owner.user_id,
         roles=roles,
+        locale=locale,
         session_id=services.session_id,
         turn_id=services.turn_id,
         agent_id=services.owner.agent_id,
@@ -136,7 +158,8 @@ def check_request(request: ChatRequest, limits: RequestLimits) -> None:
     if not _says_something(request.message) and not request.attachments:
         message = "the message is empty: say something, or attach a file"
         raise RequestError(message)
-    check_attachments(request.attachments, limits)
+    if request.attachments:
+        check_attachments(request.attachments, limits)
 
 
 def _says_something(message: str | tuple[Part, ...]) -> bool:

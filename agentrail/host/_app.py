@@ -1,6 +1,7 @@
 """The host as an ASGI application."""
 
 from collections.abc import Mapping
+from http.client import responses
 from typing import cast
 
 from starlette.applications import Starlette
@@ -16,7 +17,7 @@ from agentrail.host._config import AppConfig
 from agentrail.host._host import AgentHost
 from agentrail.host._problems import problem
 from agentrail.route import Route, reply
-from agentrail.telemetry import incoming
+from agentrail.telemetry import Answering, incoming
 
 _CLIENT_CLOSED = 499
 """The status of a request whose client hung up; nobody receives it."""
@@ -32,7 +33,7 @@ class AgentApp:
     def __init__(self, host: AgentHost) -> None:
         self.host = host
         self._http = Starlette(
-            routes=[_http_route(host, route) for route in host.composition.routes],
+            routes=[_http_route(host, route) for route in host.routes],
             lifespan=lambda _: _Lifespan(host),
             exception_handlers={
                 AgentrailError: _agentrail_error,
@@ -49,8 +50,9 @@ class AgentApp:
         if scope["type"] != "http":
             await self._http(scope, receive, send)
             return
-        with incoming(scope["headers"]):
-            await self._http(scope, receive, send)
+        with incoming(scope["headers"]) as answering:
+            traced = self.host.core.tracer is not None
+            await self._http(scope, receive, _telling(send, answering) if traced else send)
 
 
 def already_started(app: ASGIApp) -> ASGIApp:
@@ -76,6 +78,21 @@ def create_app(config: AppConfig) -> AgentApp:
     return AgentApp(AgentHost.of(config))
 
 
+def _telling(send: Send, answering: Answering) -> Send:
+    """Return a ``send`` that tells the client of the run's span.
+
+    Source: https://w3c.github.io/trace-context/#traceresponse-header, an editor's draft.
+    """
+
+    async def telling(event: Message) -> None:
+        if event["type"] == "http.response.start" and answering.traceparent:
+            header = (b"traceresponse", answering.traceparent.encode())
+            event = {**event, "headers": [*event.get("headers", ()), header]}
+        await send(event)
+
+    return telling
+
+
 class _Lifespan:
     """The host's life as Starlette wants it: a context that yields no state."""
 
@@ -98,7 +115,8 @@ def _http_route(host: AgentHost, route: Route) -> HTTPRoute:
         elif not route.public:
             request.state.principal = await config.authenticator.authenticate(request)
         request.state.limits = config.limits
-        bounded = _bounded(request.receive, request, config.limits.body_bytes)
+        limit = config.limits.body_bytes if route.body_bytes is None else route.body_bytes
+        bounded = _bounded(request.receive, request, limit)
         return await route.endpoint(Request(request.scope, bounded), host)
 
     return HTTPRoute(route.path, endpoint, methods=list(route.methods))
@@ -139,13 +157,15 @@ async def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers: Mapping[str, str] = (isinstance(error, HTTPException) and error.headers) or {}
     codes = {404: "not_found", 405: "method_not_allowed"}
-    detail = f"{request.method} {request.url.path}: {getattr(error, 'detail', error)}"
+    told = getattr(error, "detail", error)
+    if "Allow" in headers:
+        told = f"this path takes {', '.join(sorted(headers['Allow'].split(', ')))}"
     body = {
         "type": "about:blank",
-        "title": str(getattr(error, "detail", "Error")),
+        "title": responses.get(status, "Error").capitalize(),
         "status": status,
         "code": codes.get(status, "http_error"),
-        "detail": detail,
+        "detail": f"{request.method} {request.url.path}: {told}",
         "retryable": False,
     }
     response = reply(body, status=status, headers=headers)

@@ -74,8 +74,6 @@ async def admit_attachments(
         AttachmentTypeRefused: the host takes no files of such a type.
         PayloadTooLarge: the tenant has no room left for them.
     """
-    if not request.attachments:
-        return request, ()
     limits = core.config.limits
     files = await to_thread.run_sync(_described, request.attachments)
     for file in files:
@@ -110,6 +108,9 @@ def _described(attachments: Sequence[Attachment]) -> tuple[AttachedFile, ...]:
 def asked(request: ChatRequest, files: Sequence[AttachedFile], *, images: bool) -> Message:
     """Return the user's message; with the images among the files, where they are to be shown."""
     user = Message.user(request.message)
+    if not files:
+        return user
+    user = replace(user, files=tuple([file.filename for file in files]))
     shown = [Image(file.mime_type, b"", file.sha256) for file in files if file.mime_type in IMAGES]
     if not images or not shown:
         return user

@@ -13,13 +13,13 @@ from agentrail.errors import (
     RequestError,
     SessionBusy,
     SessionNotFound,
-    TurnNotFound,
 )
 from agentrail.events import TurnStart
 from agentrail.host._admit import Caller, admit, admit_again, principal_of
 from agentrail.host._core import Core
+from agentrail.host._generation import Generation
 from agentrail.host._live import Follow, LiveTurn
-from agentrail.host._past import Past, Reading, past_of
+from agentrail.host._past import Past, Reading, no_turn, past_of
 from agentrail.host._resume import check_resumable
 from agentrail.host._turn import Turn
 from agentrail.ids import new_id
@@ -41,7 +41,7 @@ async def begin(
         RequestError: the request is not whole, or not the caller's to make.
         HostNotRunning: the host has not started, or is stopping.
     """
-    core.enter()
+    generation = core.enter()
     entered = False
     try:
         if isinstance(request, ChatRequest) and not request.idempotency_key:
@@ -57,9 +57,9 @@ async def begin(
                 if follow is None:
                     continue
                 return follow
-            live.resumes = isinstance(request, Resume)
+            live.resumes, live.generation = isinstance(request, Resume), generation
             try:
-                begun = await _begin(core, live, request, caller, reader)
+                begun = await _begin(core, generation, live, request, caller, reader)
                 core.check_grace()  # from here on it is told when the host stops
                 entered = isinstance(begun, Turn)
                 return begun
@@ -68,11 +68,12 @@ async def begin(
                     core.turns.end(live)
     finally:
         if not entered:
-            core.leave()
+            core.leave(generation)
 
 
 async def _begin(
     core: Core,
+    generation: Generation,
     live: LiveTurn,
     request: ChatRequest | Resume,
     caller: Caller,
@@ -83,14 +84,14 @@ async def _begin(
         past = await past_of(core.store, await settle(core, found))
         check_resumable(past)
         live.after = past.events[-1].id
-        return Turn(core, admit_again(core, past, caller), live, reader)
+        return Turn(core, admit_again(core, generation, past, caller), live, reader)
     fingerprint = ""
     if request.idempotency_key:
         fingerprint = _fingerprint(request, principal_of(request, caller))
         record = await core.store.turn(live.turn_id)
         if record is not None and await _is_same(core, record, fingerprint):
             return follow_turn(core, await settle(core, record))
-    admitted = await admit(core, request, caller, live.turn_id, fingerprint)
+    admitted = await admit(core, generation, request, caller, live.turn_id, fingerprint)
     return Turn(core, admitted, live, reader)
 
 
@@ -140,7 +141,7 @@ async def find_turn(core: Core, turn_id: str, principal: Principal | None) -> Tu
         == (principal.tenant_id, principal.user_id)
     ):
         return record
-    raise TurnNotFound(f"there is no turn {turn_id!r}")
+    raise no_turn(turn_id)
 
 
 async def settle(core: Core, record: TurnRecord) -> TurnRecord:
@@ -198,6 +199,7 @@ def _fingerprint(request: ChatRequest, principal: Principal) -> str:
         request,
         tenant_id=principal.tenant_id,
         user_id=principal.user_id,
+        metadata={name: each for name, each in request.metadata.items() if name != "locale"},
         idempotency_key="",
         on_disconnect="cancel",
     )

@@ -40,6 +40,7 @@ _ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "tool_middleware": ("request", "call_next"),
     "endpoint": ("request", "host"),
     "on_plugin_error": ("failure",),
+    "packages.secrets": ("name",),
 }
 """What the functions in these fields are called with."""
 

@@ -16,6 +16,7 @@ from agentrail.agent import Agent, Journal, counted, fit
 from agentrail.errors import AgentrailError, ModelError
 from agentrail.events import ContextCompacted
 from agentrail.host._core import Core
+from agentrail.host._generation import Generation
 from agentrail.host._resume import history_before
 from agentrail.messages import (
     Image,
@@ -64,6 +65,8 @@ class Compaction:
     """Summarizes the history of a session, for the turn that has it."""
 
     core: Core
+    generation: Generation
+    """What the turn goes by, and so its summary."""
     agent: Agent
     context: RequestContext
     room: int
@@ -82,7 +85,7 @@ class Compaction:
             return False
         if not core.running:
             return False
-        core.enter()
+        core.enter(self.generation)
         core.compacting.add(session_id)
         return True
 
@@ -106,7 +109,7 @@ class Compaction:
             _log.exception("session %s was not summarized", session_id)
         finally:
             core.compacting.discard(session_id)
-            core.leave()
+            core.leave(self.generation)
 
     async def at_once(self, messages: Sequence[Message]) -> list[Message] | None:
         """Return a turn's messages with a summary of the history, which is written to the log.

@@ -12,10 +12,12 @@ from agentrail.hook import FailureHandler, Middleware, Plugin, log_failure
 from agentrail.host._auth import Authenticator
 from agentrail.messages import ToolResult
 from agentrail.model import ModelProvider
+from agentrail.plugin import PackageSettings
 from agentrail.profile import Profile
 from agentrail.requests import ModelReply, ModelRequest, ToolRequest
 from agentrail.route import RequestLimits, Route
 from agentrail.session import SessionStore
+from agentrail.telemetry import captures_content
 
 HookSpans = Literal["all", "slow", "errors"]
 """Which calls of hooks make spans."""
@@ -38,6 +40,8 @@ class AppConfig:
     routes: Sequence[Route] | None = None
     """The HTTP endpoints; None means the standard ones."""
     plugins: Sequence[Plugin] = ()
+    packages: PackageSettings | None = None
+    """Plugins that come as files, and may be changed while the host runs; None takes none."""
     providers: Sequence[ModelProvider] = ()
     """Model providers besides ``openai`` and ``local``, or instead of one of that name."""
     model_middleware: Sequence[Middleware[ModelRequest, ModelReply]] = ()
@@ -63,4 +67,7 @@ class AppConfig:
     failed; ``errors``, those that failed.  ``AGENTRAIL_HOOK_SPANS``, or all, when left out."""
     slow_hook: float = 0.1
     """Seconds from which on a call of a hook is slow."""
+    capture_content: bool = field(factory=captures_content)
+    """Whether spans have what users, models and tools say.
+    ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT``, or not, when left out."""
     clock: Clock = field(factory=SystemClock)

@@ -1,7 +1,7 @@
 """What is done to a turn from outside: it is looked at, decided about, ended, left alone."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio
@@ -87,11 +87,12 @@ async def decide_call(
 
 async def run_here(core: Core, turn: Turn) -> ChatResponse:
     """Run a turn, or wait for the one that another process has begun under the same key."""
-    with suppress(TurnExists):
-        try:
-            return await turn.run()
-        finally:
-            turn.close()
+    try:
+        return await turn.run()
+    except TurnExists:
+        pass  # what comes then, comes when this turn is closed
+    finally:
+        turn.close()
     return (await answered(core, await join(core, turn))).answer()
 
 

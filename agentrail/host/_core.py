@@ -1,6 +1,7 @@
 """What a running host shares with the runs in it."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -8,15 +9,16 @@ from attrs import define, field
 from opentelemetry.trace import Tracer
 
 from agentrail.errors import HostNotRunning
-from agentrail.hook import Funnel, Watchdog, active_tracer, late_spans
+from agentrail.hook import Breaker, Funnel, Watchdog, Watcher, active_tracer, late_spans
 from agentrail.host._compose import Composition
 from agentrail.host._config import AppConfig
+from agentrail.host._generation import Generation
 from agentrail.host._live import LiveTurns
 from agentrail.model import Models
 from agentrail.plugin import Lives
 from agentrail.session import SessionStore
 from agentrail.storage import Blobs
-from agentrail.telemetry import Instruments, active_instruments
+from agentrail.telemetry import Content, Instruments, active_instruments
 
 
 @define(slots=True, eq=False)
@@ -24,23 +26,34 @@ class Core:
     """The parts of a running host."""
 
     config: AppConfig
+    """What the application says."""
+    parts: AppConfig
+    """The same, with what the host adds to it: what is composed."""
     store: SessionStore
     models: Models
     watchdog: Watchdog
-    composition: Composition
-    """The present one; it is replaced as a whole, a run keeps the one that it began with."""
+    first: Composition
+    """What is served at first."""
     blobs: Blobs
     """The files that came with messages."""
-    funnel: Funnel = field(init=False)
-    """Calls the hooks of the present composition."""
+    present: Generation = field(init=False)
+    """What new requests go by; it is replaced as a whole, a run keeps the one that it began with.
+    """
+    generations: list[Generation] = field(factory=list[Generation], init=False)
+    """The present one, and those before it that runs still go by."""
+    breaker: Breaker = field(init=False)
     lives: Lives = field(init=False)
     compacting: set[str] = field(factory=set[str], init=False)
     """The sessions whose history is being summarized."""
     tracer: Tracer | None = field(default=None, init=False)
     """Makes the spans, while the process has a tracer provider."""
+    content: Content | None = field(default=None, init=False)
+    """Puts what is said into spans, where the application wants that."""
     instruments: Instruments | None = field(default=None, init=False)
     """Take the measurements, while the process has a meter provider."""
     running: bool = field(default=False, init=False)
+    models_at_start: bool = field(default=True, init=False)
+    """Whether the profiles' models start with the host, or each when it is first asked."""
     turns: LiveTurns = field(factory=LiveTurns, init=False)
     """The turns that run."""
     _runs: TaskGroup = field(init=False)
@@ -52,30 +65,60 @@ class Core:
 
     def __attrs_post_init__(self) -> None:
         """Prepare the plugins' lives."""
-        self.funnel = Funnel(
+        self.breaker = Breaker(self.watchdog.monotonic)
+        self.serve(self.first)
+        self.lives = Lives(self.funnel)
+
+    @property
+    def composition(self) -> Composition:
+        """The application as it is served at the moment."""
+        return self.present.composition
+
+    @property
+    def funnel(self) -> Funnel:
+        """Calls the hooks of the present composition."""
+        return self.present.funnel
+
+    def serve(self, composition: Composition) -> None:
+        """Have new requests go by a composition from now on."""
+        self.present = Generation(composition, self._funnel(composition.generation))
+        self.generations.append(self.present)
+
+    def _funnel(self, generation: int) -> Funnel:
+        mode = self.config.hook_spans
+        watchers: tuple[Watcher, ...] = ()
+        if self.tracer is not None and mode != "all":
+            slow = self.config.slow_hook if mode == "slow" else float("inf")
+            watchers = (late_spans(self.tracer, generation, slow),)
+        if self.instruments is not None:
+            watchers = (*watchers, self.instruments.hook)
+        return Funnel(
             self.watchdog,
             self.config.on_plugin_error,
-            generation=self.composition.generation,
+            self.tracer if mode == "all" else None,
+            generation,
+            self.breaker,
+            watchers,
         )
-        self.lives = Lives(self.composition.hooks, self.funnel)
 
     @property
     def watched(self) -> bool:
         """Whether runs are traced or measured."""
         return self.tracer is not None or self.instruments is not None
 
-    def watch(self) -> None:
-        """Trace and measure from now on, with the providers that the process has."""
+    def begin(self) -> None:
+        """Serve what the application says, traced and measured as the process has providers."""
         self.tracer, self.instruments = active_tracer(), active_instruments()
-        funnel, mode = self.funnel, self.config.hook_spans
-        funnel.tracer = self.tracer if mode == "all" else None
-        funnel.watchers = ()
-        if self.tracer is not None and mode != "all":
-            slow = self.config.slow_hook if mode == "slow" else float("inf")
-            funnel.watchers = (late_spans(self.tracer, funnel.generation, slow),)
+        if self.tracer is not None and self.config.capture_content:
+            # Who captures nothing does not pay for the import.
+            from agentrail.middleware import SECRETS, hide_beginning  # noqa: PLC0415
+
+            self.content = Content(partial(hide_beginning, SECRETS))
+        self.generations.clear()
+        self.serve(self.first)
+        self.lives.funnel = self.funnel
         if self.instruments is not None:
-            funnel.watchers = (*funnel.watchers, self.instruments.hook)
-            funnel.breaker.on_change = self.instruments.breaker
+            self.breaker.on_change = self.instruments.breaker
 
     async def own_runs(self, *, task_status: TaskStatus[None]) -> None:
         """Be the task that owns the streamed runs, until ``drain`` ends it."""
@@ -107,17 +150,21 @@ class Core:
         if self._over:
             raise HostNotRunning("the host stopped before the turn began")
 
-    def enter(self) -> None:
-        """Count a request in.
+    def enter(self, generation: Generation | None = None) -> Generation:
+        """Count a request in, and return what it goes by: by default the present composition.
 
         Raises:
             HostNotRunning: the host has not started, or is stopping.
         """
         self.check()
         self._busy += 1
+        generation = generation or self.present
+        generation.enter()
+        return generation
 
-    def leave(self) -> None:
+    def leave(self, generation: Generation) -> None:
         """Count a request out."""
+        generation.leave()
         self._busy -= 1
         if not self._busy and not self.running:
             self._idle.set()
@@ -141,3 +188,9 @@ class Core:
             await self._runs_ended.wait()
             while self._busy:
                 await self._idle.wait()
+
+
+async def shielded(stop: Callable[[], Awaitable[None]]) -> None:
+    """Stop something, cancelled or not."""
+    with anyio.CancelScope(shield=True):
+        await stop()

@@ -1,17 +1,18 @@
 """The host: owns the composition, the session store and the plugins' lives."""
 
-import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 from attrs import define, evolve, field
 
 from agentrail.errors import (
     ArtifactNotFound,
     AttachmentNotFound,
+    ConfigError,
     HostNotRunning,
     SessionNotFound,
 )
@@ -31,12 +32,12 @@ from agentrail.host._control import (
     turn_events,
     turn_status,
 )
-from agentrail.host._core import Core
-from agentrail.host._deleted import tell_deleted
+from agentrail.host._core import Core, shielded
+from agentrail.host._deleted import delete_session
 from agentrail.host._images import Images
 from agentrail.host._live import Follow
+from agentrail.host._owed import announce_owed
 from agentrail.host._past import artifact_of
-from agentrail.host._services import RunServices
 from agentrail.host._stream import RunStream
 from agentrail.ids import check_id
 from agentrail.messages import AttachedFile, Attachment
@@ -46,22 +47,38 @@ from agentrail.requests import (
     ChatResponse,
     EventStream,
     Principal,
-    RequestContext,
     Resume,
     SessionSummary,
     StoredMessage,
     TurnStatus,
 )
-from agentrail.session import (
-    MemorySessionStore,
-    Owner,
-    SessionStore,
-    SQLiteSessionStore,
-    TurnRecord,
-)
+from agentrail.route import Route
+from agentrail.session import MemorySessionStore, Owner, SessionStore, SQLiteSessionStore
 from agentrail.storage import Blobs
 
-_log = logging.getLogger("agentrail.host")
+T = TypeVar("T")
+
+
+class Extension(Protocol):
+    """What a host has besides, and starts and stops with itself."""
+
+    @property
+    def parts(self) -> Sequence[object]:
+        """What the host is asked for by its kind."""
+        ...
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """More HTTP endpoints."""
+        ...
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Begin before the plugins start, and put what ends it on the stack."""
+        ...
+
+    async def start(self, group: TaskGroup) -> None:
+        """Go on when the plugins have started, in tasks of the group."""
+        ...
 
 
 @define(slots=True, eq=False)
@@ -73,6 +90,8 @@ class AgentHost:
     """
 
     core: Core
+    extension: Extension | None = None
+    """What not every host has."""
     _stack: AsyncExitStack | None = field(default=None, init=False)
 
     @classmethod
@@ -93,7 +112,32 @@ class AgentHost:
         blobs = Blobs(config.data_dir / "attachments" if lasting else None, config.clock)
         served = evolve(config, model_middleware=(*config.model_middleware, Images(blobs)))
         composition = compose(served, models, watchdog, generation=1)
-        return cls(Core(config, store, models, watchdog, composition, blobs))
+        core = Core(config, served, store, models, watchdog, composition, blobs)
+        if config.packages is None:
+            return cls(core)
+        # Who has no packages does not pay for the import.
+        from agentrail.host._packages import PackageHost  # noqa: PLC0415
+
+        return cls(core, PackageHost.of(core, config.packages))
+
+    def part(self, kind: type[T]) -> T:
+        """Return a part that not every host has, as ``host.part(Packages)``.
+
+        Raises:
+            ConfigError: this host has none of that kind.
+        """
+        parts = self.extension.parts if self.extension is not None else ()
+        for part in parts:
+            if isinstance(part, kind):
+                return part
+        message = f"this host has no {kind.__name__}: say AppConfig(packages=PackageSettings(...))"
+        raise ConfigError(message)
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The HTTP endpoints."""
+        more = self.extension.routes if self.extension is not None else ()
+        return (*self.composition.routes, *more)
 
     @property
     def composition(self) -> Composition:
@@ -125,7 +169,7 @@ class AgentHost:
     async def _start(self, stack: AsyncExitStack) -> None:
         """Start the parts in order, and put what stops each of them on the stack."""
         core = self.core
-        core.watch()
+        core.begin()
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
         watch = anyio.CancelScope(shield=True)  # deadlines hold to the end, cancelled or not
@@ -133,21 +177,26 @@ class AgentHost:
         heart = stack.enter_context(watched_loop())
         group.start_soon(_within, watch, core.watchdog.run, heart.run)
         await core.store.start()
-        stack.push_async_callback(_shielded, core.store.stop)
-        stack.push_async_callback(_shielded, core.blobs.stop)
-        stack.push_async_callback(_shielded, core.models.stop)
+        stack.push_async_callback(shielded, core.store.stop)
+        stack.push_async_callback(shielded, core.blobs.stop)
+        stack.push_async_callback(shielded, core.models.stop)
         await core.models.start(
             [
                 reference
                 for served in self.composition.agents.values()
                 for reference in (served.profile.model, *served.profile.fallbacks)
+                if core.models_at_start
             ]
         )
+        if self.extension is not None:
+            await self.extension.open(stack)
         stack.push_async_callback(core.lives.stop)
-        await core.lives.start(group)
+        await core.lives.start(self.composition.hooks, group)
         await group.start(core.own_runs)
         stack.push_async_callback(core.drain, core.config.stop_grace)
-        await self._announce()
+        if self.extension is not None:
+            await self.extension.start(group)
+        await announce_owed(core)
         core.running = True
 
     async def __aexit__(
@@ -311,24 +360,14 @@ class AgentHost:
         """Erase a session with all that it holds; a turn under way in it fails.
 
         Files go that no other session of the tenant refers to.  Plugins are told when the session
-        is gone; a cancellation that comes meanwhile waits for that.
+        is gone; a cancellation that comes meanwhile waits for that.  When the host dies before
+        they were, they are told at the next start.
 
         Raises:
             SessionNotFound: the principal has no such session.
         """
         owner = await self._check_session(principal, session_id)
-        with anyio.CancelScope(shield=True):  # what plugins keep of it is to go too
-            # Before the session, which can be deleted again when the host dies in between; and
-            # after it, for a turn that was just about to keep some.
-            await self.core.blobs.forget(owner.tenant_id, owner.user_id, session_id)
-            deleted = await self.core.store.delete(session_id)
-            try:
-                await self.core.blobs.forget(owner.tenant_id, owner.user_id, session_id)
-            finally:
-                if deleted:
-                    await tell_deleted(self.core, session_id, owner, principal)
-            if not deleted:  # another deletion was first
-                raise _not_found(session_id)
+        await delete_session(self.core, session_id, owner, principal)
 
     def agents(self) -> Mapping[str, str]:
         """Return the names of the profiles by their ids; the first is the default."""
@@ -348,41 +387,8 @@ class AgentHost:
             principal.tenant_id,
             principal.user_id,
         ):
-            raise _not_found(session_id)
+            raise SessionNotFound(f"there is no session {session_id!r}")
         return owner
-
-    async def _announce(self) -> None:
-        """Run ``on_turn_persisted`` for turns whose host died between commit and hook."""
-        while records := await self.core.store.unannounced():
-            for record in records:
-                await self._announce_one(record)
-
-    async def _announce_one(self, record: TurnRecord) -> None:
-        core, owner = self.core, record.owner
-        _log.info("turn %s was persisted and not announced; announcing it now", record.turn_id)
-        context = RequestContext(
-            kind="chat",
-            transport="recovery",
-            tenant_id=owner.tenant_id,
-            user_id=owner.user_id,
-            session_id=record.session_id,
-            turn_id=record.turn_id,
-            agent_id=owner.agent_id,
-            request_id=record.turn_id,
-            services=RunServices(core, core.composition, record.session_id, owner, record.turn_id),
-        )
-        hooks = core.composition.hooks["on_turn_persisted"]
-        await core.funnel.observe(hooks, context)
-        await core.store.announced(record.turn_id)
-
-
-def _not_found(session_id: str) -> SessionNotFound:
-    return SessionNotFound(f"there is no session {session_id!r}")
-
-
-async def _shielded(stop: Callable[[], Awaitable[None]]) -> None:
-    with anyio.CancelScope(shield=True):
-        await stop()
 
 
 async def _within(

@@ -17,7 +17,13 @@ from agentrail.events import (
 from agentrail.host._compose import Served
 from agentrail.host._past import PAGE
 from agentrail.host._resume import history_before
-from agentrail.messages import Message, ToolResult, estimate_spec_tokens, estimate_tokens
+from agentrail.messages import (
+    Message,
+    ToolResult,
+    estimate_spec_tokens,
+    estimate_tokens,
+    told_files,
+)
 from agentrail.session import SessionStore, Transcript
 
 _ALL = 1_000_000_000
@@ -71,8 +77,7 @@ class _Last:
         summary = transcript.summary
         has_summary = bool(summary and self.history and summary in self.history[0].text)
         self.summarized = transcript.since if has_summary else 0
-        shown = self.history[1:] if has_summary else self.history
-        self.left_out = max(0, transcript.tokens - sum(map(estimate_tokens, shown)))
+        self.left_out = transcript.left_out(room)
 
 
 async def inspect_context(store: SessionStore, served: Served, session_id: str) -> Sequence[Seen]:
@@ -131,8 +136,9 @@ def _turn(served: Served, last: _Last) -> Iterator[Seen]:
 
 
 def said(message: Message) -> str:
-    """Return what a message says, calls and returns, as one text."""
-    pieces = [message.text, *(f"calls {call.name}" for call in message.tool_calls)]
+    """Return what a message says, calls and returns, and what came with it, as one text."""
+    pieces = [message.text, told_files(message)]
+    pieces += [f"calls {call.name}" for call in message.tool_calls]
     pieces += [part.content for part in message.parts if isinstance(part, ToolResult)]
     return " ".join(piece for piece in pieces if piece)
 

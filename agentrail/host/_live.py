@@ -9,6 +9,7 @@ from attrs import define, field
 
 from agentrail.errors import StorageError
 from agentrail.events import Event
+from agentrail.host._generation import Generation
 from agentrail.host._past import Reading
 
 LOOK_SECONDS: Final = 0.25
@@ -36,6 +37,8 @@ class LiveTurn:
     """None while the request is being admitted."""
     after: int = 0
     """The number of the last event that the turn had before this run."""
+    generation: Generation | None = None
+    """What the run goes by."""
     resumes: bool = False
     """Whether the run is to let a turn that was suspended go on."""
     resumed: bool = False
@@ -76,6 +79,7 @@ class LiveTurns:
     def end(self, live: LiveTurn) -> None:
         """Take the turn out, and tell those who follow it."""
         del self._by_id[live.turn_id]
+        live.run = None  # which knows its entry: what a run has used is let go of at once
         live.tell()
 
     def get(self, turn_id: str) -> LiveTurn | None:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Generator
 from typing import TypeVar
 
-from opentelemetry.trace import Link, Status, StatusCode
+from opentelemetry.trace import Link
 from opentelemetry.util.types import AttributeValue
 
 from agentrail.errors import AgentrailError
@@ -12,7 +12,7 @@ from agentrail.hook import Account, span
 from agentrail.host._admit import Admitted
 from agentrail.host._core import Core
 from agentrail.requests import ChatResponse
-from agentrail.telemetry import names, span_of, traceparent
+from agentrail.telemetry import OTHER, names, run_began, span_of
 
 T = TypeVar("T")
 
@@ -24,18 +24,16 @@ async def observed(core: Core, admitted: Admitted, account: Account, work: Work)
     """Return what a run comes to, traced and measured; whatever it raises passes."""
     if core.tracer is None:
         return await _measured(core, admitted, account, work)
-    name = f"invoke_agent {admitted.context.agent_id}"
+    agent_id = _agent_id(admitted)
+    name = "invoke_agent" if agent_id == OTHER else f"invoke_agent {agent_id}"
     links = list(_links(admitted))
     with span(core.tracer, name, _attributes(admitted), links=links) as current:
         admitted.services.span = current.get_span_context()
-        account.traceparent = traceparent()
+        account.traceparent = run_began()
         account.attributes = admitted.services.attributes
-        try:
-            return await _measured(core, admitted, account, work)
-        except AgentrailError as error:
-            current.set_attribute(names.ERROR_TYPE, error.code)
-            current.set_status(Status(StatusCode.ERROR, error.detail))
-            raise
+        response = await _measured(core, admitted, account, work)
+        current.set_attribute("agentrail.turn.outcome", response.outcome)
+        return response
 
 
 async def held(core: Core, account: Account, taking: Awaitable[T]) -> T:
@@ -68,14 +66,20 @@ async def _measured(core: Core, admitted: Admitted, account: Account, work: Work
         return response
     finally:
         instruments.running.add(-1)
-        context, first, began = admitted.context, account.first_text, account.began
+        first, began = account.first_text, account.began
         instruments.turn(
-            context.agent_id,
-            context.transport,
+            _agent_id(admitted),
+            admitted.context.transport,
             outcome,
             core.watchdog.monotonic() - began,
             None if first is None else first - began,
         )
+
+
+def _agent_id(admitted: Admitted) -> str:
+    """Return the agent that was asked, of those that there are: anybody may ask for others."""
+    asked = admitted.context.agent_id
+    return asked if asked in admitted.composition.agents else OTHER
 
 
 def _links(admitted: Admitted) -> Generator[Link]:

@@ -98,7 +98,9 @@ class Past:
         bounds = [event for event in self.events if isinstance(event, (*TERMINAL, TurnStart))]
         end = bounds[-1]
         if isinstance(end, TurnError):
-            raise _error_of(end.code, end.detail)
+            error = _error_of(end.code, end.detail)
+            error.retryable = end.retryable
+            raise error
         if not isinstance(end, TurnEnd):
             raise SessionBusy(f"turn {self.record.turn_id!r} has not ended", retry_after=1.0)
         return response_of(end, self.record, self.waiting)
@@ -180,8 +182,17 @@ async def past_of(store: SessionStore, record: TurnRecord) -> Past:
     while more := await reading.more():
         events += [event for event in more if not isinstance(event, ArtifactKept)]
     if not events:
-        raise TurnNotFound(f"there is no turn {record.turn_id!r}")
+        raise no_turn(record.turn_id)
     return Past(record, events)
+
+
+def no_turn(turn_id: str) -> TurnNotFound:
+    """Return what is told of a turn that is not there."""
+    message = (
+        f"there is no turn {turn_id!r}; what a plugin answers, as a command does, is kept "
+        "only if it asks for that"
+    )
+    return TurnNotFound(message)
 
 
 def _error_of(code: str, detail: str) -> AgentrailError:

@@ -7,12 +7,13 @@ import logging
 import math
 
 import msgspec
-from opentelemetry import trace
 from starlette.responses import Response
 
-from agentrail.errors import AgentrailError, Unauthenticated
+from agentrail.errors import AgentrailError, PackageRefused, Unauthenticated
 from agentrail.events import TurnError
 from agentrail.messages import Usage
+from agentrail.session import KEY_USED
+from agentrail.telemetry import trace_id
 
 _log = logging.getLogger("agentrail.host")
 
@@ -24,10 +25,14 @@ def title(error: AgentrailError) -> str:
     return error.code.replace("_", " ").capitalize()
 
 
-def trace_id() -> str:
-    """Return the present trace's id in hex, or nothing without one."""
-    context = trace.get_current_span().get_span_context()
-    return f"{context.trace_id:032x}" if context.is_valid else ""
+def final(error: AgentrailError) -> AgentrailError:
+    """Return the failure of a turn that came with a key: to ask with that again does not help."""
+    if not error.retryable:
+        return error
+    kind, detail = type(error), error.detail + KEY_USED
+    told = kind.__new__(kind, detail)  # a plugin's own may be made of something else than a text
+    vars(told).update(vars(error), detail=detail, retryable=False)
+    return told
 
 
 def turn_error(error: AgentrailError, usage: Usage) -> TurnError:
@@ -61,6 +66,8 @@ def problem(error: AgentrailError) -> Response:
         "detail": error.detail,
         "retryable": error.retryable,
     }
+    if isinstance(error, PackageRefused):
+        body["faults"] = error.faults
     current = trace_id()
     if current:
         body["traceId"] = current

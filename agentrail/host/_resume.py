@@ -5,10 +5,10 @@ from contextlib import suppress
 
 from attrs import define
 
-from agentrail.errors import LeaseLost, NotPending, SessionNotFound, TurnNotFound
+from agentrail.errors import LeaseLost, NotPending, SessionNotFound
 from agentrail.events import ContextAdded, ContextCompacted, Event
 from agentrail.host._core import Core
-from agentrail.host._past import Past, past_of
+from agentrail.host._past import Past, no_turn, past_of
 from agentrail.messages import Message, ToolCall, ToolResult
 from agentrail.session import Lease, Transcript, TurnRecord
 
@@ -64,11 +64,11 @@ async def _write_on(
             create=False,
         )
     except SessionNotFound:
-        raise _gone(record) from None
+        raise no_turn(record.turn_id) from None
     try:
         present = await store.turn(record.turn_id)
         if present is None:
-            raise _gone(record)
+            raise no_turn(record.turn_id)
         past = await past_of(store, present)
         lease.opening = await store.append(lease, events_of(past))
         written = True
@@ -76,10 +76,6 @@ async def _write_on(
     finally:
         if not written:
             store.release(lease)
-
-
-def _gone(record: TurnRecord) -> TurnNotFound:
-    return TurnNotFound(f"there is no turn {record.turn_id!r}")
 
 
 def check_resumable(past: Past) -> None:

@@ -15,6 +15,7 @@ from agentrail.events import Event, SessionReset
 from agentrail.hook import Call, Middleware, apart, calling, chain
 from agentrail.host._compose import Composition
 from agentrail.host._core import Core
+from agentrail.host._generation import Generation
 from agentrail.host._images import Images
 from agentrail.host._past import artifact_of
 from agentrail.messages import Message
@@ -35,7 +36,8 @@ class RunServices:
     """The services of one run."""
 
     core: Core
-    composition: Composition
+    generation: Generation
+    """What the run goes by."""
     session_id: str
     owner: Owner
     turn_id: str
@@ -48,6 +50,11 @@ class RunServices:
     span: SpanContext | None = None
     """The run's span, where it is traced."""
     _session: "_Session | None" = field(default=None, init=False)
+
+    @property
+    def composition(self) -> Composition:
+        """The application as the run sees it."""
+        return self.generation.composition
 
     @property
     def attributes(self) -> dict[str, AttributeValue]:
@@ -75,11 +82,11 @@ class RunServices:
         """
         if reference is None:
             served = self.composition.agent(self.owner.agent_id)
-            return _Model(self.core, served.agent.model, served.reference, self.context)
+            return _Model(self, served.agent.model, served.reference)
         links: list[Middleware[ModelRequest, ModelReply]] = [*self.core.config.model_middleware]
         links.append(Images(self.core.blobs))
         call = chain(links, self.core.models.call(reference))
-        return _Model(self.core, call, ModelReference.parse(reference), self.context)
+        return _Model(self, call, ModelReference.parse(reference))
 
     def background(self, task: Callable[[], Awaitable[object]], name: str = "") -> None:
         """Run ``task`` outside the request; the plugin whose hook is running owns it.
@@ -89,7 +96,15 @@ class RunServices:
         plugin = calling.get()
         attributes = {"agentrail.plugin.name": plugin, **self.attributes}
         traced = partial(apart, self.core.tracer, plugin, task, self.span, attributes)
-        self.core.lives.background(plugin, traced, name)
+        self.spawn(plugin, traced, name)
+
+    def spawn(self, plugin: str, task: Callable[[], Awaitable[object]], name: str = "") -> None:
+        """Run ``task`` as one of a plugin's own.
+
+        Raises:
+            HostNotRunning: the plugin does not run.
+        """
+        self.core.lives.background(self.composition.hooks.plugin(plugin), task, name)
 
 
 @define(slots=True)
@@ -136,24 +151,23 @@ class _Session:
 
 @define(slots=True)
 class _Model:
-    _core: Core
+    _run: RunServices
     _call: Call[ModelRequest, ModelReply]
     _reference: ModelReference
-    _context: RequestContext | None
 
     async def complete(self, messages: Sequence[Message]) -> Message:
         reply = await self._call(self._request(messages))
         return reply.message
 
     def stream(self, messages: Sequence[Message]) -> AsyncIterable[str]:
-        return _Pieces(self._core, self._call, self._request(messages))
+        return _Pieces(self._run, self._call, self._request(messages))
 
     def _request(self, messages: Sequence[Message]) -> ModelRequest:
         return ModelRequest(
             model=self._reference.model,
             provider=self._reference.provider,
             messages=tuple(messages),
-            context=self._context,
+            context=self._run.context,
         )
 
 
@@ -165,7 +179,7 @@ class _Pieces:
     reading, by cancellation too, ends it: its next piece finds nobody.
     """
 
-    _core: Core
+    _run: RunServices
     _call: Call[ModelRequest, ModelReply]
     _request: ModelRequest
     _pieces: MemoryObjectReceiveStream[str] | None = field(default=None, init=False)
@@ -177,7 +191,7 @@ class _Pieces:
     async def __anext__(self) -> str:
         if self._pieces is None:
             send, self._pieces = anyio.create_memory_object_stream[str](16)
-            self._core.lives.background(calling.get(), partial(self._pump, send))
+            self._run.spawn(calling.get(), partial(self._pump, send))
         received = False
         try:
             piece = await self._pieces.receive()

@@ -43,7 +43,7 @@ from agentrail.host._intercept import answer_text
 from agentrail.host._live import LiveTurn
 from agentrail.host._observed import held, observed
 from agentrail.host._past import Past
-from agentrail.host._problems import unexpected
+from agentrail.host._problems import final, unexpected
 from agentrail.host._resume import check_resumable, history_before, take_up, write_on
 from agentrail.host._seams import agent_of
 from agentrail.messages import AttachedFile, Message, as_messages, estimate_tokens
@@ -79,8 +79,8 @@ class Turn:
         """Take what the run needs from its composition."""
         self.context = self.admitted.context
         self.account = Account(self.context.transport, self.core.watchdog.monotonic())
-        hooked = self.admitted.composition.hooked
-        self.funnel = self.core.funnel.of_run(self.account) if hooked else self.core.funnel
+        funnel = self.admitted.generation.funnel
+        self.funnel = funnel.of_run(self.account) if self.admitted.composition.hooked else funnel
         self.journal = Journal(
             self.context.turn_id,
             self.context.session_id,
@@ -103,7 +103,7 @@ class Turn:
     def close(self) -> None:
         """Be over, for the host and for those who follow the turn."""
         self.core.turns.end(self.live)
-        self.core.leave()
+        self.core.leave(self.admitted.generation)
 
     def _end_by(self, ending: Literal["stopped", "cancelled"]) -> None:
         self.ending = self.ending or ending
@@ -116,9 +116,19 @@ class Turn:
         Raises:
             AgentrailError: the turn failed; what it had done is durable.
         """
-        if self.core.watched:
-            return await observed(self.core, self.admitted, self.account, self._run)
-        return await self._run()
+        try:
+            if self.core.watched:
+                return await observed(self.core, self.admitted, self.account, self._run)
+            return await self._run()
+        except AgentrailError as error:
+            if (told := self._told(error)) is error:
+                raise
+            raise told from error
+
+    def _told(self, error: AgentrailError) -> AgentrailError:
+        """Return an error as the reader is told; in the log it is the answer to the key."""
+        in_log = self.admitted.fingerprint and self.journal.lease is not None
+        return final(error) if in_log else error
 
     async def _run(self) -> ChatResponse:
         hooks = self.admitted.composition.hooks
@@ -172,7 +182,8 @@ class Turn:
                         failure = self._ended(guard)
                     with anyio.CancelScope(shield=True):
                         cancelled = self.ending == "cancelled"
-                        closed = await break_off(self.journal, None if cancelled else failure)
+                        told = None if cancelled or failure is None else self._told(failure)
+                        closed = await break_off(self.journal, told)
             finally:
                 self._release()
                 if not closed and self.core.running:
@@ -184,11 +195,12 @@ class Turn:
     async def _converse(self, served: Served) -> ChatResponse:
         """Have the profile's model answer, in the session."""
         clock, traced = self.core.config.clock, self.core.tracer
-        run = Run(self.context, self.journal, clock, traced, self.account.attributes)
+        content, attributes = self.core.content, self.account.attributes
+        run = Run(self.context, self.journal, clock, traced, attributes, content)
         if self.admitted.past is None:
             images = served.profile.images
             user = asked(self.admitted.request, self.admitted.files, images=images)
-            await self._open(user, served.history_tokens(estimate_tokens(user)))
+            await self._open(user, served)
             messages = await self._prepare(served, user)
         else:
             messages = await self._take_up(served, self.admitted.past, run)
@@ -228,19 +240,22 @@ class Turn:
         lease = self.admitted.services.lease
         if lease is None or not served.profile.compact:
             return None
-        room = served.history_tokens(0)
-        return Compaction(self.core, agent, self.context, room, lease, self.journal)
+        core, generation, room = self.core, self.admitted.generation, served.history_tokens(0)
+        return Compaction(core, generation, agent, self.context, room, lease, self.journal)
 
-    async def _open(self, user: Message, window: int) -> None:
-        """Take the session; the user's message is durable when this returns."""
+    async def _open(self, user: Message, served: Served | None = None) -> None:
+        """Take the session, with a history for who is to answer.
+
+        The user's message is durable when this returns.
+        """
         services, journal = self.admitted.services, self.journal
         journal.add(self._start())
-        journal.record(replace(user, id=f"{self.context.turn_id}.0"))
+        tokens = journal.record(replace(user, id=f"{self.context.turn_id}.0"))
         taking = self.core.store.acquire(
             self.context.session_id,
             services.owner,
             events=journal.take(),
-            window=window,
+            window=0 if served is None else served.history_tokens(tokens),
             wait=self.core.config.session_wait,
         )
         lease = await held(self.core, self.account, taking)
@@ -324,11 +339,9 @@ class Turn:
         self.response = response
         if response.keep:
             self.admitted.composition.agent(self.context.agent_id)
-            await self._open(Message.user(self.admitted.request.message), window=0)
+            user = asked(self.admitted.request, self.admitted.files, images=False)
+            await self._open(user)
         else:
-            if self.admitted.request.session_id is not None:
-                found = await self.core.store.find(self.context.session_id)
-                self.admitted.services.existed = found is not None
             self.journal.add(self._start())
         message_id = f"{self.context.turn_id}.1"
         self.journal.begin_message(message_id)

@@ -2,6 +2,6 @@
 
 from agentrail.memory._memory import Memory
 from agentrail.memory._model import Embedder, word_vectors
-from agentrail.memory._sql import Remembered
+from agentrail.memory._sql import Forgotten, Remembered
 
-__all__ = ["Embedder", "Memory", "Remembered", "word_vectors"]
+__all__ = ["Embedder", "Forgotten", "Memory", "Remembered", "word_vectors"]

@@ -3,7 +3,7 @@
 import logging
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -14,14 +14,15 @@ from anyio.abc import TaskGroup
 
 from agentrail.clock import SYSTEM_CLOCK, Timer
 from agentrail.errors import ConfigError, RequestError
+from agentrail.extras import pip_install
 from agentrail.memory import _sql
 from agentrail.memory._commands import memory_command
 from agentrail.memory._meaning import Meaning, Vectors
 from agentrail.memory._model import Embedder, is_installed, word_vectors
 from agentrail.memory._rank import DEPTH, fused, recalled
-from agentrail.memory._sql import Remembered
+from agentrail.memory._sql import Forgotten, Remembered
 from agentrail.memory._terms import clean
-from agentrail.messages import Message, Role
+from agentrail.messages import Message, Role, told_files
 from agentrail.requests import Principal, RequestContext
 from agentrail.storage import Database, Job
 
@@ -97,13 +98,14 @@ class Memory:
         """
         embed = self._embed
         if embed is word_vectors and not is_installed():
-            _log.warning("memory knows words only: agentrail-host[memory] is not installed")
+            _log.info("memory finds words, not what they mean; for that: %s", pip_install("memory"))
             embed = None
         vectors = None if embed is None else await anyio.to_thread.run_sync(_vectors)
         await self._db.start()
         prepared = False
         try:
             waiting = await self._db.write(partial(_sql.prepare, model=_name_of(embed)))
+            await self._db.empty_log()  # a host that died may have left in it what was forgotten
             self._tasks = await anyio.create_task_group().__aenter__()
             prepared = True
         finally:
@@ -190,12 +192,15 @@ class Memory:
         turn_id: str | None = None,
         session_id: str | None = None,
         query: str | None = None,
-    ) -> int:
-        """Forget a user's turns for which all that is given holds; return how many there were.
+    ) -> Forgotten:
+        """Forget a user's turns for which all that is given holds; return what they were.
 
-        A query holds for turns in which each of its words stands; 32 different ones at most.  The
-        text is not in the file any more when this returns, and the turns are not taken in again.
-        With 100,000 turns it takes about half a second, in which nothing is taken in.
+        A query holds for turns in which each of its words stands, as a whole and in that form;
+        32 different ones at most.  Case and accents do not count, and what is written without
+        spaces holds where its characters stand side by side.
+
+        The text is not in the file any more when this returns, and the turns are not taken in
+        again.  With 100,000 turns it takes about half a second, in which nothing is taken in.
 
         Raises:
             RequestError: nothing is given, or a query without a word, or one that is too long.
@@ -213,8 +218,8 @@ class Memory:
         )
         return await self._forget(job)
 
-    async def forget_all(self, who: Principal) -> int:
-        """Forget everything of a user, as ``forget`` does; return how many turns there were."""
+    async def forget_all(self, who: Principal) -> Forgotten:
+        """Forget everything of a user, as ``forget`` does; return what it was."""
         return await self._forget(partial(_sql.forget, who=who))
 
     async def settled(self) -> None:
@@ -222,22 +227,33 @@ class Memory:
         if self._meaning is not None:
             await self._meaning.settled()
 
-    async def export(self, who: Principal) -> AsyncIterator[Remembered]:
-        """Yield all that is remembered of a user, oldest first."""
-        after = 0
-        while rows := await self._db.read(partial(_sql.page, who=who, after=after, limit=PAGE)):
+    async def export(
+        self, who: Principal, *, after: str | None = None
+    ) -> AsyncGenerator[Remembered]:
+        """Yield all that is remembered of a user, oldest first; what came after a turn, by its id.
+
+        Raises:
+            RequestError: that turn is not remembered.
+        """
+        key = 0
+        if after is not None:
+            found = await self._db.read(partial(_sql.key_of, who=who, turn_id=clean(after)))
+            if found is None:
+                raise RequestError(f"turn {after[:80]!r} is not remembered: begin without it")
+            key = found
+        while rows := await self._db.read(partial(_sql.page, who=who, after=key, limit=PAGE)):
             for _, turn in rows:
                 yield turn
-            after = rows[-1][0]
+            key = rows[-1][0]
 
-    async def _forget(self, job: Job[tuple[int, int]]) -> int:
-        owner, count = await self._db.write(job)
-        if count:
+    async def _forget(self, job: Job[tuple[int, Forgotten]]) -> Forgotten:
+        owner, forgotten = await self._db.write(job)
+        if forgotten.count:
             if self._meaning is not None:
                 self._meaning.vectors.drop(owner)
             if not await self._db.empty_log():
                 _log.warning("another process reads the memory: what was forgotten is in its log")
-        return count
+        return forgotten
 
 
 def _who(context: RequestContext) -> Principal:
@@ -245,7 +261,8 @@ def _who(context: RequestContext) -> Principal:
 
 
 def _said(messages: Sequence[Message], role: Role) -> str:
-    texts = [message.text for message in messages if message.role == role]
+    said = [message for message in messages if message.role == role]
+    texts = [text for message in said for text in (message.text, told_files(message))]
     return clean("\n".join(filter(None, texts))[:KEPT_CHARS])
 
 
@@ -254,7 +271,8 @@ def _vectors() -> Vectors:
     try:
         from agentrail.memory._vectors import NumpyVectors  # noqa: PLC0415
     except ImportError as error:
-        message = f"memory compares embeddings with {error.name}: install agentrail-host[memory]"
+        needs = f"{error.name}: {pip_install('memory')}"
+        message = f"memory compares embeddings with {needs}"
         raise ConfigError(message) from error
     return NumpyVectors()
 

@@ -9,7 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from agentrail.errors import RequestError
-from agentrail.memory._terms import phrases, terms
+from agentrail.memory._terms import names, phrases, terms
 from agentrail.messages import Wire
 from agentrail.requests import Principal
 
@@ -60,8 +60,11 @@ COMMON: Final = (5, 2_000)
 _HEAD: Final = 20 * COMMON[1] // 4
 """Turns that are counted to know what a fifth is."""
 
+TOLD: Final = 5
+"""How many of the turns that were forgotten are told."""
 
-class Remembered(Wire, omit_defaults=False):
+
+class Remembered(Wire):
     """A turn of the memory."""
 
     turn_id: str
@@ -72,6 +75,15 @@ class Remembered(Wire, omit_defaults=False):
     answered: str
     score: float = 0.0
     """How well it fits a query; good for comparing within one search."""
+
+
+class Forgotten(Wire, omit_defaults=False):
+    """What is not remembered any more."""
+
+    count: int
+    """How many turns."""
+    turns: tuple[Remembered, ...] = ()
+    """The newest five of them, for whoever asked to see what it was."""
 
 
 def prepare(connection: sqlite3.Connection, model: str) -> int:
@@ -246,10 +258,21 @@ def read(
         Remembered(*row)
         for key, score in scores
         for row in connection.execute(
-            "select id, session, at, asked, answered, ? from turn where key = ? and owner = ?",
+            "select id, session, at, asked, answered, ? from turn"
+            " where key = ? and owner = ? and asked is not null",
             (score, key, owner),
         )
     ]
+
+
+def key_of(connection: sqlite3.Connection, who: Principal, turn_id: str) -> int | None:
+    """Return the key of a user's turn, or None when it is not there."""
+    row = connection.execute(
+        "select turn.key from turn join owner on owner.key = turn.owner"
+        " where id = ? and tenant = ? and user = ?",
+        (turn_id, who.tenant_id, who.user_id),
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def page(
@@ -273,15 +296,16 @@ def forget(
     turn_id: str | None = None,
     session_id: str | None = None,
     query: str | None = None,
-) -> tuple[int, int]:
-    """Delete the turns for which all that is given holds; return the owner, and how many.
+) -> tuple[int, Forgotten]:
+    """Delete the turns for which all that is given holds; return the owner, and what it was.
 
-    A query holds for a turn in which each of its words stands.  The index is written anew: its
-    rows are words, and a word that is only marked as deleted can still be read in the file.
+    A query holds for a turn in which each of its words stands as it is: the index finds other
+    forms of them too.  The index is written anew: its rows are words, and a word that is only
+    marked as deleted can still be read in the file.
     """
     owner = owner_of(connection, who)
     if owner is None:
-        return 0, 0
+        return 0, Forgotten(0)
     conditions: list[str] = []
     values: list[object] = []
     if turn_id is not None:
@@ -295,19 +319,26 @@ def forget(
         values.append(f"{_mine(owner)} AND said : ({' AND '.join(_all_of(query))})")
     # The plus: with conditions, not all turns of the owner need be looked through.
     mine = "+owner = ?" if conditions else "owner = ?"
-    found = connection.execute(
-        f"select key, id from turn where {' and '.join([mine, *conditions])}",  # noqa: S608
+    said = "''" if query is None else "asked || char(10) || answered"
+    rows = connection.execute(
+        f"select key, id, {said} from turn where {' and '.join([mine, *conditions])} order by key",  # noqa: S608
         (owner, *values),
-    ).fetchall()
+    )
+    found = [(key, turn) for key, turn, text in rows if query is None or names(query, text)]
+    told: list[Remembered] = []
     if found:
         keys = [(key,) for key, _ in found]
+        told = read(connection, owner, [(key, 0.0) for (key,) in keys[: -TOLD - 1 : -1]])
         connection.executemany(
             "insert or ignore into forgotten values (?)", [(turn,) for _, turn in found]
         )
         for table, column in (("words", "rowid"), ("vector", "key"), ("turn", "key")):
             connection.executemany(f"delete from {table} where {column} = ?", keys)  # noqa: S608
         connection.execute("insert into words (words) values ('optimize')")
-    return owner, len(found)
+    # A user of whom nothing is left is not named any more either.
+    left = "exists (select 1 from turn where owner = owner.key)"
+    connection.execute(f"delete from owner where key = ? and not {left}", (owner,))  # noqa: S608
+    return owner, Forgotten(len(found), tuple(told))
 
 
 def _all_of(query: str) -> list[str]:

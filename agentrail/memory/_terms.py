@@ -60,6 +60,21 @@ def phrases(query: str, most: int) -> list[str]:
     return list(found)[:most]
 
 
+def names(query: str, text: str) -> bool:
+    """Tell whether all words of the query stand in the text, each as a whole.
+
+    Case, accents, vowel points and width do not count.  Of what is written without spaces, the
+    characters stand there side by side.
+    """
+    found = _WORD.findall(_folded(text))
+    words = {word for _, word in found if word}
+    runs = [unparted for unparted, _ in found if unparted]
+    return all(
+        word in words if word else any(unparted in run for run in runs)
+        for unparted, word in set(_WORD.findall(_folded(query)))
+    )
+
+
 def _folded(text: str) -> str:
     """Return the text without what writers leave out or write differently."""
     if text.isascii():

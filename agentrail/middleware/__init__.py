@@ -6,6 +6,7 @@ Written qualified: ``from agentrail import middleware``, then ``middleware.cache
 from agentrail.middleware._authorize import authorize
 from agentrail.middleware._batch import Handler, batch
 from agentrail.middleware._cache import cache
+from agentrail.middleware._hide import hide_beginning
 from agentrail.middleware._limit import rate_limit
 from agentrail.middleware._logging import logging, slow_log
 from agentrail.middleware._metrics import metrics
@@ -43,6 +44,7 @@ __all__ = [
     "by_user",
     "cache",
     "from_pre_post",
+    "hide_beginning",
     "logging",
     "metrics",
     "rate_limit",

@@ -23,6 +23,15 @@ def hide(patterns: Sequence[Pattern], text: str) -> str:
     return text
 
 
+def hide_beginning(patterns: Sequence[Pattern], text: str, size: int) -> str:
+    """Return at most ``size`` characters of what ``hide`` makes of a text that may be long.
+
+    No more of it is read than that takes; nothing is returned that may belong to a match.
+    """
+    read = text[: size + max([pattern.longest for pattern in patterns], default=0)]
+    return Hider(patterns).feed(read, last=len(read) == len(text))[:size]
+
+
 def hide_values(patterns: Sequence[Pattern], value: object, depth: int = 0) -> object:
     """Return a JSON value with the matches in all its texts hidden, keys excepted.
 

@@ -15,7 +15,7 @@ from agentrail.messages import ToolResult, Usage
 from agentrail.middleware._observe import OK, Result, outcome_of
 from agentrail.middleware._seams import BothSeams, ModelCall, ToolCaller
 from agentrail.requests import Delta, ModelReply, ModelRequest, ToolRequest, ignore_delta
-from agentrail.telemetry import names
+from agentrail.telemetry import OTHER, names
 
 OPERATION_DURATION: Final = "gen_ai.client.operation.duration"
 TOKEN_USAGE: Final = "gen_ai.client.token.usage"  # noqa: S105 - no password
@@ -115,7 +115,7 @@ class _Metrics:
     def _known(self, name: str) -> str:
         if len(self._tools) < MOST_NAMES:
             self._tools.add(name)
-        return name if name in self._tools else "_OTHER"
+        return name if name in self._tools else OTHER
 
 
 def _histogram(meter: Meter, name: str, unit: str, description: str) -> Histogram:

@@ -16,7 +16,8 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from attrs import define, field
 
-from agentrail.errors import ConfigError, ModelError, ModelUnavailable
+from agentrail.errors import ConfigError, ModelError, ModelNotFound, ModelUnavailable
+from agentrail.extras import pip_install
 from agentrail.model import weights
 from agentrail.model.openai import OpenAICompatible
 from agentrail.requests import ModelReply, ModelRequest
@@ -77,7 +78,7 @@ class LocalModel:
         if request.model not in weights.MODELS:
             known = ", ".join(weights.MODELS)
             message = f"there is no local model {request.model!r}; there are: {known}"
-            raise ModelError(message)
+            raise ModelNotFound(message)
         child, provider = await self._ready()
         try:
             return await provider.complete(request)
@@ -111,7 +112,7 @@ async def _launch() -> _Child:
         message = f"the weights of the local model are not installed: {weights.INSTALL}"
         raise ConfigError(message)
     if find_spec("xllamacpp") is None:
-        message = f"xllamacpp, which runs the local model, is missing: {weights.EXTRA}"
+        message = f"xllamacpp, which runs the local model, is missing: {pip_install('local')}"
         raise ConfigError(message)
     key = secrets.token_hex()
     process = await anyio.open_process(

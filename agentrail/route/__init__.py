@@ -1,12 +1,12 @@
 """Routes: how a host is reached over HTTP."""
 
-from agentrail.route._answers import ChatAnswer, answer_of, reply
+from agentrail.route._answers import ChatAnswer, answer_of, decode, reply
 from agentrail.route._attachment import attachment, attachments
 from agentrail.route._commands import CommandList, commands_route
 from agentrail.route._limits import RequestLimits
 from agentrail.route._metrics import metrics_route
 from agentrail.route._route import Endpoint, Route, owner_of, principal_of
-from agentrail.route._sse import HEARTBEAT, StreamResponse, frame
+from agentrail.route._sse import HEARTBEAT, StreamResponse, frame, until_hang_up
 from agentrail.route._standard import (
     chat,
     delete_session,
@@ -36,6 +36,7 @@ __all__ = [
     "chat",
     "commands_route",
     "decide",
+    "decode",
     "delete_session",
     "frame",
     "health",
@@ -51,4 +52,5 @@ __all__ = [
     "stream",
     "turn",
     "turn_events",
+    "until_hang_up",
 ]

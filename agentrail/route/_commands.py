@@ -23,6 +23,7 @@ def commands_route(commands: Commands) -> Route:
     """
 
     async def endpoint(request: Request, _host: Host) -> Response:
-        return reply(CommandList(tuple(commands.listing(owner_of(request).roles))))
+        roles, locale = owner_of(request).roles, request.headers.get("accept-language", "")
+        return reply(CommandList(tuple(commands.listing(roles, locale))))
 
     return Route(path="/commands", endpoint=endpoint)

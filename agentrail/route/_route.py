@@ -22,6 +22,8 @@ class Route:
     methods: Sequence[str] = ("GET",)
     public: bool = False
     """Whether it is served to everybody; otherwise the authenticator, if any, is asked first."""
+    body_bytes: int | None = None
+    """The largest body that it takes, instead of ``RequestLimits.body_bytes``."""
 
 
 def principal_of(request: Request) -> Principal | None:

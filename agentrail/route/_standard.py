@@ -138,9 +138,10 @@ def standard_routes() -> tuple[Route, ...]:
 
 
 async def read_chat_request(request: Request) -> ChatRequest:
-    """Return the request's body as a chat request, with the ``Idempotency-Key`` of its headers.
+    """Return the request's body as a chat request, with what its headers say.
 
-    The body is JSON, or a form with the files in it.
+    ``Idempotency-Key`` comes before the body's own, ``Accept-Language`` after its ``locale``.  The
+    body is JSON, or a form with the files in it.
 
     Raises:
         InvalidJSON: the body is no JSON, or is nested too deeply.
@@ -152,6 +153,9 @@ async def read_chat_request(request: Request) -> ChatRequest:
         asked = await _read_form(request)
     else:
         asked = await read_json(request, _chat_request, "chat request")
+    locale = request.headers.get("accept-language")
+    if locale is not None and "locale" not in asked.metadata:
+        asked = replace(asked, metadata={**asked.metadata, "locale": locale})
     key = request.headers.get("idempotency-key")
     return asked if key is None else replace(asked, idempotency_key=key)
 

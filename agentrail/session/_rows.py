@@ -66,6 +66,16 @@ MIGRATIONS: Final = (
     drop index turn_running;
     create index turn_unfinished on turn(session) where status in ('running', 'suspended');
     """,
+    """
+    create table deletion( -- sessions whose on_session_deleted hooks are not known to be done
+        id text not null unique,
+        session text not null,
+        tenant text not null,
+        user text not null,
+        agent text not null,
+        holder text not null -- the store that deleted it
+    );
+    """,
 )
 
 

@@ -228,11 +228,6 @@ def sessions(
     ]
 
 
-def delete(connection: sqlite3.Connection, session_id: str) -> bool:
-    """Erase a session with all that hangs on it; tell whether there was one."""
-    return connection.execute("delete from session where id = ?", (session_id,)).rowcount > 0
-
-
 _LAST: Final = 2**63 - 1
 """More than any event's number."""
 

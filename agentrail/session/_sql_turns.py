@@ -1,7 +1,6 @@
 """What is done with the turns of a session store."""
 
 import sqlite3
-from collections.abc import Sequence
 from typing import Final
 
 from agentrail.events import TurnEnd, TurnError, TurnStart
@@ -50,11 +49,9 @@ def unannounced(connection: sqlite3.Connection, limit: int, users: Presence) -> 
     return [_record(row, users) for row in rows]
 
 
-def announced(connection: sqlite3.Connection, turn_ids: Sequence[str]) -> None:
-    """Take turns off the list of those to be announced."""
-    connection.executemany(
-        "delete from announcement where turn = ?", [(turn_id,) for turn_id in turn_ids]
-    )
+def announced(connection: sqlite3.Connection, turn_id: str) -> None:
+    """Take a turn off the list of those to be announced."""
+    connection.execute("delete from announcement where turn = ?", (turn_id,))
 
 
 def begin_turn(

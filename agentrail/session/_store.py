@@ -70,6 +70,16 @@ class TurnRecord:
     """Whether it runs in another process, which is alive."""
 
 
+@frozen(slots=True)
+class Deletion:
+    """A session that was deleted."""
+
+    deletion_id: str
+    """Never the same for two deletions, though they be of one session's id."""
+    session_id: str
+    owner: Owner
+
+
 class SessionStore(Protocol):
     """Keeps sessions.  All times are seconds since 1970, all limits are counts."""
 
@@ -164,10 +174,11 @@ class SessionStore(Protocol):
         """Return the record of a turn."""
         ...
 
-    async def delete(self, session_id: str) -> bool:
-        """Erase a session with its events, turns and announcements; tell whether there was one.
+    async def delete(self, session_id: str) -> Deletion | None:
+        """Erase a session with its events, turns and announcements; None when there is none.
 
-        Of several deletions at a time, one tells so.
+        In the same transaction the deletion is put on the list of those to be announced.  Of
+        several deletions at a time, one erases the session and the others find none.
 
         A writer that holds the session loses its lease.
         """
@@ -182,5 +193,19 @@ class SessionStore(Protocol):
 
         The note may be written later, with the next append or at ``stop``: after a crash a turn
         is announced again rather than never.
+        """
+        ...
+
+    async def unannounced_deletions(self) -> Sequence[Deletion]:
+        """Return deletions whose hooks were never reported done, oldest first.
+
+        Where several processes share the storage, those of living ones are left out.
+        """
+        ...
+
+    async def deletion_announced(self, deletion_id: str) -> None:
+        """Note that a deletion's ``on_session_deleted`` hooks are done.
+
+        The note may be written later, as that of ``announced``.
         """
         ...

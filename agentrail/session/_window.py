@@ -39,6 +39,9 @@ BROKEN_OFF = "the turn was interrupted while this tool call ran; it may have had
 DIED = "the host ended before the turn did; what it had done is kept, send the message again"
 """What the reader of a turn is told that was left unfinished."""
 
+KEY_USED = "; the idempotency key gets this answer from now on: try again with a new one"
+"""What is told besides of a failure that may pass, when the request came with a key."""
+
 
 def recorded(message: Message, turn_id: str = "", step: int = 0) -> MessageRecorded:
     """Return the log's entry for a message."""
@@ -136,6 +139,14 @@ class Transcript:
         if summary is not None and summary.tokens <= tokens:
             return (summary_message(summary), *self._end(tokens - summary.tokens))
         return tuple(self._end(tokens))
+
+    def left_out(self, tokens: int) -> int:
+        """Return what is taken by that which is not in the window of so many tokens."""
+        summary = self._summary
+        if summary is not None and summary.tokens <= tokens:
+            tokens -= summary.tokens
+        befores = (*self._befores, *[before for _, before in self._late])
+        return next((b for b in befores if b >= self.tokens - tokens), self.tokens)
 
     def _end(self, tokens: int) -> list[Message]:
         over = self.tokens - tokens
@@ -236,11 +247,9 @@ def closing_events(events: Sequence[Event], *, code: str, detail: str) -> tuple[
         return ()
     turn_id, session_id = start.turn_id, start.session_id
     closing = list(call_ends(events, turn_id))
-    partial = _unfinished_text(events)
-    if partial:
-        parts: tuple[Part, ...] = (Text(partial),)
-        message = Message(role="assistant", parts=parts, stop_reason="error")
-        closing.append(recorded(message, turn_id))
+    partial = _unfinished(events)
+    if partial is not None:
+        closing.append(recorded(partial, turn_id))
     closing.append(
         TurnError(
             turn_id=turn_id,
@@ -248,8 +257,8 @@ def closing_events(events: Sequence[Event], *, code: str, detail: str) -> tuple[
             code=code,
             title="The turn was interrupted",
             status=500,
-            detail=detail,
-            retryable=True,
+            detail=detail + KEY_USED if start.fingerprint else detail,
+            retryable=not start.fingerprint,
             usage=_spent(events),
         )
     )
@@ -343,14 +352,18 @@ def _spent(events: Iterable[Event]) -> Usage:
     return usage
 
 
-def _unfinished_text(events: Sequence[Event]) -> str:
-    """Return the text of the last message that began to arrive and was never recorded."""
-    pieces: list[str] = []
+def _unfinished(events: Sequence[Event]) -> Message | None:
+    """Return what there is of the last message that began to arrive and was never recorded."""
+    message_id, pieces = "", list[str]()
     for event in events:
         if isinstance(event, MessageDelta):
+            message_id = event.message_id
             pieces.append(event.text)
         elif isinstance(event, MessageStart) or (
             isinstance(event, MessageRecorded) and event.message.role == "assistant"
         ):
             pieces.clear()
-    return "".join(pieces)
+    text = "".join(pieces)
+    if not text:
+        return None
+    return Message(role="assistant", parts=(Text(text),), id=message_id, stop_reason="error")

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import islice
 from operator import attrgetter
-from typing import cast
+from typing import Final, cast
 
 from attrs import define, field
 from msgspec.structs import replace
@@ -20,14 +20,17 @@ from agentrail.events import (
     TurnError,
     TurnStart,
 )
+from agentrail.ids import new_id
 from agentrail.messages import Message, Usage
 from agentrail.requests import SessionSummary, StoredMessage
 from agentrail.session._owner import check_owner, lease_lost, not_found, turn_exists
-from agentrail.session._store import ANNOUNCED, Lease, Owner, TurnRecord
+from agentrail.session._store import ANNOUNCED, Deletion, Lease, Owner, TurnRecord
 from agentrail.session._turnstile import Turnstile
 from agentrail.session._window import DIED, Transcript, closing_events, superseding_events
 
 _NOTHING = Usage()
+
+_BOUNDS: Final = (TurnStart, *TERMINAL)
 
 
 @define(slots=True, eq=False)
@@ -66,6 +69,7 @@ class MemorySessionStore:
         self._sessions: dict[str, _Session] = {}
         self._turns: dict[str, _Session] = {}
         self._unannounced: dict[str, None] = {}
+        self._deletions: dict[str, Deletion] = {}
         self._held: dict[str, tuple[_Session, Lease]] = {}
         self._turnstile = Turnstile()
 
@@ -178,15 +182,17 @@ class MemorySessionStore:
         """See ``SessionStore``."""
         return self._record(turn_id) if turn_id in self._turns else None
 
-    async def delete(self, session_id: str) -> bool:
+    async def delete(self, session_id: str) -> Deletion | None:
         """See ``SessionStore``."""
         session = self._sessions.pop(session_id, None)
         if session is None:
-            return False
+            return None
         for turn_id in session.turns:
             del self._turns[turn_id]
             self._unannounced.pop(turn_id, None)
-        return True
+        deletion = Deletion(new_id("del"), session_id, session.owner)
+        self._deletions[deletion.deletion_id] = deletion
+        return deletion
 
     async def unannounced(self, limit: int = 100) -> Sequence[TurnRecord]:
         """See ``SessionStore``."""
@@ -196,6 +202,14 @@ class MemorySessionStore:
         """See ``SessionStore``."""
         self._unannounced.pop(turn_id, None)
 
+    async def unannounced_deletions(self) -> Sequence[Deletion]:
+        """See ``SessionStore``."""
+        return list(self._deletions.values())
+
+    async def deletion_announced(self, deletion_id: str) -> None:
+        """See ``SessionStore``."""
+        self._deletions.pop(deletion_id, None)
+
     def _check_new(self, events: Sequence[Event]) -> None:
         told = set[str]()
         for event in events:
@@ -203,7 +217,7 @@ class MemorySessionStore:
                 event.turn_id in self._turns or event.turn_id in told
             ):
                 raise turn_exists(event.turn_id)
-            if isinstance(event, (TurnStart, *TERMINAL)):
+            if isinstance(event, _BOUNDS):
                 told.add(event.turn_id)
 
     def _open(

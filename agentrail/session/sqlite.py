@@ -12,16 +12,18 @@ from anyio import to_thread
 from agentrail.clock import Clock, SystemClock
 from agentrail.errors import SessionBusy, StorageError
 from agentrail.events import Event, Recorded
+from agentrail.ids import new_id
 from agentrail.messages import Message
 from agentrail.requests import SessionSummary, StoredMessage
 from agentrail.session import _sql as sql
+from agentrail.session import _sql_deletions as sql_deletions
 from agentrail.session import _sql_turns as sql_turns
 from agentrail.session._cache import Tail, Tails
 from agentrail.session._owner import check_owner, lease_lost
 from agentrail.session._rows import MIGRATIONS
-from agentrail.session._store import Lease, Owner, TurnRecord
+from agentrail.session._store import Deletion, Lease, Owner, TurnRecord
 from agentrail.session._turnstile import Turnstile, busy
-from agentrail.storage import Database, Job, Presence
+from agentrail.storage import Database, Job, Presence, ReadOnlyDatabase
 
 T = TypeVar("T")
 
@@ -45,6 +47,8 @@ class SQLiteSessionStore:
     Text that UTF-8 cannot hold (half of a surrogate pair) is kept as U+FFFD.  An event that
     cannot be read back is left out and reported to the log ``agentrail.session``; it stays in
     the file.
+
+    One that is ``read_only`` needs the file to be there, and makes and writes nothing.
     """
 
     def __init__(
@@ -53,8 +57,12 @@ class SQLiteSessionStore:
         clock: Clock | None = None,
         *,
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        read_only: bool = False,
     ) -> None:
-        self._database = Database(path, MIGRATIONS, synchronous=synchronous)
+        kind = ReadOnlyDatabase if read_only else Database
+        self._database = kind(path, MIGRATIONS, synchronous=synchronous)
+        self._read_only = read_only
+        self.path = Path(path)
         self._users = Presence(path)
         self._now = (clock or SystemClock()).now
         self._known: dict[str, tuple[int, Owner]] = {}
@@ -62,8 +70,8 @@ class SQLiteSessionStore:
         self._held: dict[str, tuple[int, Lease]] = {}
         self._tails = Tails()
         self._turnstile = Turnstile()
-        self._announced: list[str] = []
-        """Turns to be taken off the list by the next write."""
+        self._notes: list[Job[None]] = []
+        """What was announced; the next write takes it off its list."""
 
     async def start(self) -> None:
         """Open the file, made when it is missing, and bring it up to date.
@@ -72,6 +80,8 @@ class SQLiteSessionStore:
             StorageError: it is no database, was written by a newer version, or cannot be opened.
         """
         await self._database.start()
+        if self._read_only:
+            return
         entered = False
         try:
             await to_thread.run_sync(self._enter)
@@ -80,10 +90,14 @@ class SQLiteSessionStore:
             if not entered:
                 await self.stop()
 
+    def reader(self) -> "SQLiteSessionStore":
+        """Return a store that reads the same file, and neither makes it nor writes to it."""
+        return SQLiteSessionStore(self.path, read_only=True)
+
     async def stop(self) -> None:
         """Write what is still to be written, and close."""
         try:
-            if self._announced:
+            if self._notes:
                 await self._write(_nothing)
         finally:
             try:
@@ -196,11 +210,20 @@ class SQLiteSessionStore:
             self._remember(record.session_id, (key, record.owner))
         return record
 
-    async def delete(self, session_id: str) -> bool:
+    async def delete(self, session_id: str) -> Deletion | None:
         """See ``SessionStore``."""
-        found = await self._write(partial(sql.delete, session_id=session_id))
-        self._forget(session_id)
-        return found
+        owner = await self.find(session_id)
+        if owner is None:
+            return None
+        # Of nobody but the owner that was told: another store may have deleted the session, and
+        # somebody else made it again.
+        deletion = Deletion(new_id("del"), session_id, owner)
+        job = partial(sql_deletions.delete, deletion=deletion, holder=self._users.name)
+        try:
+            deleted = await self._write(job)
+        finally:
+            self._forget(session_id)
+        return deletion if deleted else None
 
     async def unannounced(self, limit: int = 100) -> Sequence[TurnRecord]:
         """See ``SessionStore``."""
@@ -209,7 +232,15 @@ class SQLiteSessionStore:
 
     async def announced(self, turn_id: str) -> None:
         """See ``SessionStore``; without I/O."""
-        self._announced.append(turn_id)
+        self._notes.append(partial(sql_turns.announced, turn_id=turn_id))
+
+    async def unannounced_deletions(self) -> Sequence[Deletion]:
+        """See ``SessionStore``."""
+        return await self._write(partial(sql_deletions.unannounced, users=self._users))
+
+    async def deletion_announced(self, deletion_id: str) -> None:
+        """See ``SessionStore``; without I/O."""
+        self._notes.append(partial(sql_deletions.announced, deletion_id=deletion_id))
 
     def _wrote(self, key: int, lease: Lease, events: Sequence[Event], written: sql.Written) -> None:
         """Note what the log has by now."""
@@ -279,19 +310,17 @@ class SQLiteSessionStore:
             raise StorageError(message) from error
 
     async def _write(self, job: Job[T], committed: Callable[[T], object] | None = None) -> T:
-        """Return what ``job`` returns, with the announcements that wait written before it."""
-        announced, self._announced = self._announced, []
-        if not announced:
+        """Return what ``job`` returns, with the notes that wait written before it."""
+        notes, self._notes = self._notes, []
+        if not notes:
             return await self._database.write(job, committed)
         written = False
         try:
-            result = await self._database.write(
-                partial(_after_announced, announced, job), committed
-            )
+            result = await self._database.write(partial(_after, notes, job), committed)
             written = True
         finally:
             if not written:
-                self._announced[:0] = announced
+                self._notes[:0] = notes
         return result
 
     async def _key(self, session_id: str) -> int:
@@ -333,6 +362,7 @@ def _nothing(_connection: object) -> None:
     """Write nothing but what waits."""
 
 
-def _after_announced(announced: Sequence[str], job: Job[T], connection: Connection) -> T:
-    sql_turns.announced(connection, announced)
+def _after(notes: Sequence[Job[None]], job: Job[T], connection: Connection) -> T:
+    for note in notes:
+        note(connection)
     return job(connection)

@@ -8,6 +8,7 @@ alive.
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from io import FileIO
@@ -60,6 +61,20 @@ class Presence:
                 with self._lock, suppress(OSError):  # what is left, the next to enter removes
                     (self._directory / self.name).unlink()
 
+    def tell(self, note: bytes) -> None:
+        """Let the others read a note, once, for as long as this is there."""
+        with _mutex:
+            if self._lock is not None and self.name:
+                self._lock.write(note)
+
+    def others(self) -> Mapping[str, bytes]:
+        """Return the other users that are there, each with its note, empty where it has none."""
+        try:
+            names = sorted(path.name for path in self._directory.iterdir())
+        except FileNotFoundError:
+            return {}
+        return {name: _note(self._directory / name) for name in names if self.has(name)}
+
     def has(self, name: str) -> bool:
         """Return whether another user is there under that name; True when it cannot be told."""
         return name not in {"", self.name} and _is_held(self._directory / name)
@@ -84,6 +99,13 @@ def _take(directory: Path) -> tuple[str, FileIO]:
             _locks.add(lock)
             return name, lock
         lock.close()
+
+
+def _note(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it is gone by now, or not for everybody to read
+        return b""
 
 
 def _is_held(path: Path, *, remove: bool = False) -> bool:

@@ -16,8 +16,11 @@ from opentelemetry.metrics import (
 )
 from opentelemetry.util.types import AttributeValue
 
-from agentrail.hook import Hook
+from agentrail.hook import Hook, kind_of
 from agentrail.telemetry import names
+
+OTHER: Final = "_OTHER"
+"""In place of a value of an attribute of which there could be any number."""
 
 HOOK_DURATION: Final = "agentrail.hook.duration"
 HOOK_ERRORS: Final = "agentrail.hook.errors"
@@ -85,8 +88,7 @@ class Instruments:
         """Count a call of a hook; what its run is about would make too many series."""
         attributes = _who(hook)
         if error is not None:
-            kind = type(error).__name__
-            self.hook_errors.add(1, attributes | {names.ERROR_TYPE: kind})
+            self.hook_errors.add(1, attributes | {names.ERROR_TYPE: kind_of(error)})
         if outcome != "skipped":
             self.hook_duration.record(seconds, attributes | {"agentrail.hook.outcome": outcome})
 

@@ -10,10 +10,9 @@ from attrs import frozen
 from opentelemetry import trace
 
 from agentrail.errors import ConfigError
+from agentrail.extras import pip_install
 from agentrail.telemetry._instruments import has_meter_provider
 from agentrail.telemetry._log import trace_ids
-
-_INSTALL: Final = "pip install '/path/to/agentrail[otlp]'"
 
 
 @frozen
@@ -78,7 +77,8 @@ def configure(service_name: str = "agentrail") -> Callable[[], None]:
             for handler in logging.getLogger().handlers:
                 handler.addFilter(trace_ids)
     except ImportError as error:
-        message = f"telemetry is switched on by OTEL_* variables and needs {error.name}: {_INSTALL}"
+        needs = f"{error.name}: {pip_install('otlp')}"
+        message = f"telemetry is switched on by OTEL_* variables and needs {needs}"
         raise ConfigError(message) from error
     return stops.close
 

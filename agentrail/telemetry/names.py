@@ -28,6 +28,13 @@ USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 USAGE_CACHE_READ_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
 USAGE_CACHE_WRITE_TOKENS: Final = "gen_ai.usage.cache_creation.input_tokens"
 
+SYSTEM_INSTRUCTIONS: Final = "gen_ai.system_instructions"
+"""The system messages that a model call begins with: JSON, a list of parts."""
+INPUT_MESSAGES: Final = "gen_ai.input.messages"
+"""The other messages of a model call: JSON."""
+OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
+"""What the model answered: JSON, a list of one message."""
+
 TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105 - no password
 """``input`` or ``output``; of metrics alone."""
 
@@ -35,6 +42,10 @@ TOOL_NAME: Final = "gen_ai.tool.name"
 TOOL_CALL_ID: Final = "gen_ai.tool.call.id"
 TOOL_TYPE: Final = "gen_ai.tool.type"
 """``function`` for a tool that the host calls."""
+TOOL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
+"""JSON."""
+TOOL_RESULT: Final = "gen_ai.tool.call.result"
+"""The text that the model is told."""
 
 ERROR_TYPE: Final = "error.type"
 """A class of error of few values: an error's ``code``, a tool's outcome; unset on success."""

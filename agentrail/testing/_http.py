@@ -11,6 +11,7 @@ import httpx
 from anyio.lowlevel import current_token
 
 from agentrail.errors import ConfigError
+from agentrail.extras import pip_install
 from agentrail.host import AgentApp, AgentHost, already_started
 
 OpenHost = Callable[[AgentApp], Awaitable[AgentHost]]
@@ -24,8 +25,6 @@ LAST_SECONDS: Final = 5
 
 READ_SECONDS: Final = 30
 """How long the client waits for the next piece of an answer."""
-
-_MISSING = "http_client needs an HTTP server: pip install '/path/to/agentrail[server]'"
 
 _Serve = Callable[[AgentApp, socket.socket, anyio.Event], Coroutine[object, object, None]]
 
@@ -81,7 +80,8 @@ def _server() -> _Serve:
         on_trio = type(current_token().native_token).__module__.startswith("trio.")
         return _hypercorn() if on_trio else _uvicorn()
     except ImportError as error:
-        raise ConfigError(_MISSING) from error
+        message = f"http_client needs an HTTP server: {pip_install('server')}"
+        raise ConfigError(message) from error
 
 
 def _uvicorn() -> _Serve:

@@ -1,6 +1,7 @@
 """The contract of ``SessionStore``, as tests that every implementation runs."""
 
 from agentrail.testing._store_compact import StoreCompactContract
+from agentrail.testing._store_deletions import StoreDeletionsContract
 from agentrail.testing._store_lease import StoreLeaseContract
 from agentrail.testing._store_log import StoreLogContract
 from agentrail.testing._store_turns import StoreTurnsContract
@@ -13,6 +14,7 @@ class SessionStoreContract(
     StoreWindowContract,
     StoreCompactContract,
     StoreTurnsContract,
+    StoreDeletionsContract,
 ):
     """Tests what ``SessionStore`` promises.
 

@@ -49,6 +49,9 @@ def tool_endpoint(
                 result = _answer(call, await tool.call(call.arguments, request.context))
             except Exception as error:  # noqa: BLE001 - boundary: tool
                 result = _result(call, _told(call, error))
+            except SystemExit:
+                _log.exception("tool %s called sys.exit()", call.name)
+                result = _result(call, f"tool {call.name} failed: SystemExit")
         if result is None or guard.expired:
             return _result(call, f"tool {call.name} took longer than {seconds:g} s", "timeout")
         return result

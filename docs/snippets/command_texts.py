@@ -1,5 +1,4 @@
 import anyio
-from attrs import evolve
 
 from agentrail import (
     AppConfig,
@@ -7,28 +6,30 @@ from agentrail import (
     Commands,
     MemorySessionStore,
     Profile,
+    RequestContext,
     ScriptedModel,
     command,
     create_app,
 )
-from agentrail.command import Texts
-
-
-@command
-async def ping() -> str:
-    """Answer."""
-    return "Hier."
+from agentrail.command import ENGLISH, Texts, in_language
 
 
 # region texts
+@command
+async def ping(context: RequestContext) -> str:
+    """Answer."""
+    return in_language({"en": "Here.", "de": "Hier."}, context.locale)
+
+
 GERMAN = Texts(
     help="Zeigt die Befehle, oder wie man einen benutzt.",
     unknown="Den Befehl /{name} gibt es nicht.",
     nearest="Meinten Sie {names}?",
     see_help="/help zeigt alle.",
+    descriptions={"ping": "Antwortet."},
 )
 
-commands = Commands([evolve(ping, description="Antwortet.")], texts=GERMAN)
+commands = Commands([ping], texts={"en": ENGLISH, "de": GERMAN})
 # endregion
 
 
@@ -42,11 +43,14 @@ async def main() -> None:
         )
     )
     async with app.host as host:
-        answer = await host.chat(ChatRequest("/pign"))
+        german = {"locale": "de-AT,de;q=0.9"}
+        answer = await host.chat(ChatRequest("/pign", metadata=german))
         told = "Den Befehl /pign gibt es nicht. Meinten Sie /ping? /help zeigt alle."
         assert answer.message == told
-        answer = await host.chat(ChatRequest("/help"))
+        answer = await host.chat(ChatRequest("/help", metadata=german))
         assert answer.message.splitlines()[1] == "/ping: Antwortet."
+        assert (await host.chat(ChatRequest("/ping", metadata=german))).message == "Hier."
+        assert (await host.chat(ChatRequest("/ping"))).message == "Here."
 
 
 anyio.run(main)

@@ -69,6 +69,7 @@ async def main() -> None:
         "agentrail.tenant.id",
         "agentrail.transport",
         "agentrail.turn.id",
+        "agentrail.turn.outcome",
         "app.feature",
         "gen_ai.agent.id",
         "gen_ai.agent.name",

@@ -40,6 +40,7 @@ from agentrail.errors import (
     SessionNotFound,
 )
 from agentrail.events import AttachmentsKept
+from agentrail.host import said
 from agentrail.messages import AttachedFile
 from agentrail.requests import Resume
 from agentrail.session import Lease, Owner
@@ -157,6 +158,24 @@ async def test_the_log_names_the_files_and_the_original_is_given_back(
         )
     ]
     assert found == Attachment(name, "text/plain", b"hello")
+
+
+@pytest.mark.parametrize("keep", [False, True])
+async def test_a_message_in_the_history_names_the_files_that_came_with_it(
+    make: Make, *, keep: bool
+) -> None:
+    plugin = define_plugin(
+        "p",
+        intercept_chat_request=lambda _r, _c: ChatResponse("Kept.", keep=True) if keep else None,
+    )
+    request = asking(plain("people.csv"), plain("Übersicht 2.csv"), message="Look.")
+    async with make(plugin) as host:
+        await host.chat(request)
+        await host.chat(asking(message="And?"))
+
+        asked = [row.message for row in await host.messages(ME, "s") if row.message.role == "user"]
+    assert [message.files for message in asked] == [(), ("people.csv", "Übersicht 2.csv")]
+    assert said(asked[1]) == "Look. [files: people.csv, Übersicht 2.csv]"
 
 
 async def test_every_hook_is_told_what_the_content_says(make: Make) -> None:

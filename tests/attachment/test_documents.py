@@ -217,5 +217,5 @@ def test_it_says_what_to_install_where_the_libraries_are_missing(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pypdf", None)
 
-    with pytest.raises(ConfigError, match=r"install agentrail-host\[attachments\]"):
+    with pytest.raises(ConfigError, match=r"pip install 'agentrail-host\[attachments\]'"):
         documents()

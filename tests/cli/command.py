@@ -4,17 +4,28 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
+from signal import SIGTERM
+from types import MappingProxyType
 from typing import IO
 
 import httpx
 import pytest
 from attrs import define
 
+from tests.forks import Beginning, Done, Fork, fork, run
+
 AGENTRAIL = Path(sys.executable).with_name("agentrail")
+
+IMPORTED = Beginning(
+    ("agentrail.cli", "agentrail.admin", "pydantic.fields", "trio", "uvicorn.server")
+)
+"""What the command imports as it starts, and what of others most of its verbs import.
+
+A process begins with them where it gets no variables of its own, which imports might read.
+"""
 
 APP = """
 import anyio
@@ -40,13 +51,7 @@ other = "no application"
 """Answers with the number of messages that the model saw; tells a story that never ends."""
 
 
-@define
-class Done:
-    """A command that has ended."""
-
-    status: int
-    out: str
-    err: str
+Variables = Mapping[str, str]
 
 
 def environment() -> dict[str, str]:
@@ -57,8 +62,11 @@ def environment() -> dict[str, str]:
 
 def agentrail(cwd: Path, *arguments: str, stdin: str = "", **variables: str) -> Done:
     """Run a command to its end."""
+    command: list[str | Path] = [AGENTRAIL, *arguments]
+    if not variables:
+        return run(command, cwd, environment(), IMPORTED, stdin=stdin)
     done = subprocess.run(
-        [AGENTRAIL, *arguments],
+        command,
         cwd=cwd,
         env=environment() | variables,
         input=stdin,
@@ -74,14 +82,14 @@ def agentrail(cwd: Path, *arguments: str, stdin: str = "", **variables: str) -> 
 class Serving:
     """``agentrail serve`` or ``dev``, and a client of it."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes] | Fork
     client: httpx.Client
+    says: IO[str]
     log: list[str]
 
     def until(self, text: str) -> str:
         """Wait for a line with a text and return it."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
+        for line in self.says:
             self.log.append(line.rstrip("\n"))
             if text in line:
                 return self.log[-1]
@@ -94,9 +102,8 @@ class Serving:
 
     def end(self) -> int:
         """Wait for the end and return the exit status."""
-        _, rest = self.process.communicate(timeout=50)
-        self.log += rest.splitlines()
-        return self.process.returncode
+        self.log += self.says.read().splitlines()
+        return self.process.wait(50)
 
 
 @contextmanager
@@ -105,27 +112,37 @@ def serving(
     *arguments: str,
     verb: str = "serve",
     command: Path = AGENTRAIL,
-    variables: Mapping[str, str] | None = None,
+    variables: Variables = MappingProxyType({}),
 ) -> Generator[Serving]:
     """Serve an application on a free port for the length of the block."""
-    with subprocess.Popen(
-        [command, verb, "--port", "0", *arguments],
-        cwd=cwd,
-        env={**environment(), **(variables or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    read, write = os.pipe()
+    with os.fdopen(read, encoding="utf-8") as says:
+        with os.fdopen(write, "w"), Path(os.devnull).open("r+b", buffering=0) as null:
+            files = null.fileno(), null.fileno(), write
+            process = _start([command, verb, "--port", "0", *arguments], cwd, files, variables)
         try:
-            assert process.stderr is not None
             log: list[str] = []
-            url = _address(process.stderr, log)
+            url = _address(says, log)
             with httpx.Client(base_url=url, timeout=50, trust_env=False) as client:
-                yield Serving(process, client, log)
+                yield Serving(process, client, says, log)
         finally:
-            if process.poll() is None:
-                process.send_signal(SIGKILL)
+            process.kill()
+            process.wait(50)
+
+
+def _start(
+    command: Sequence[str | Path], cwd: Path, files: tuple[int, int, int], variables: Variables
+) -> subprocess.Popen[bytes] | Fork:
+    if command[0] == AGENTRAIL and not variables:
+        return fork(command, files, cwd, environment(), IMPORTED)
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env={**environment(), **variables},
+        stdin=files[0],
+        stdout=files[1],
+        stderr=files[2],
+    )
 
 
 def _address(log: IO[str], lines: list[str]) -> str:
@@ -141,7 +158,7 @@ def _address(log: IO[str], lines: list[str]) -> str:
 class Terminal:
     """A command with a person at it."""
 
-    process: subprocess.Popen[bytes]
+    process: Fork
     screen: int
     shown: bytes = b""
     read: int = 0
@@ -174,26 +191,19 @@ class Terminal:
 def terminal(cwd: Path, *arguments: str) -> Generator[Terminal]:
     """Run a command at a terminal for the length of the block."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [AGENTRAIL, *arguments],
-        cwd=cwd,
-        env=environment() | {"TERM": "dumb"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=_take_terminal,  # noqa: PLW1509 (this process has one thread)
-    ) as process:
+    command: list[str | Path] = [AGENTRAIL, *arguments]
+    variables = environment() | {"TERM": "dumb"}
+    files = theirs, theirs, theirs
+    try:
+        process = fork(command, files, cwd, variables, IMPORTED, terminal=True)
+    finally:
         os.close(theirs)
-        try:
-            yield Terminal(process, ours)
-        finally:
-            process.kill()
-            os.close(ours)
-
-
-def _take_terminal() -> None:
-    os.close(os.open(os.ttyname(0), os.O_RDWR))
+    try:
+        yield Terminal(process, ours)
+    finally:
+        process.kill()
+        process.wait(50)
+        os.close(ours)
 
 
 def read_until(text: str, response: httpx.Response) -> str:

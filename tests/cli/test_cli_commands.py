@@ -112,8 +112,8 @@ app = create_app(
     [
         ("nowhere_at_all:app", "there is no module 'nowhere_at_all' here; run this where"),
         ("nowhere_at_all.app:app", "there is no module 'nowhere_at_all.app' here"),
-        ("app:nothing", "'app' has no application 'nothing'"),
-        ("app:other", "'app' has no application 'other': make one with agentrail.create_app"),
+        ("app:nothing", "'app' has no application 'nothing': write 'app:app'"),
+        ("app:other", "'app' has no application 'other': write 'app:app'"),
         ("app.py", "'app.py' names no application: write 'module:attribute'"),
         ("app.py:app", "'app.py:app' names no application"),
         (":app", "':app' names no application"),
@@ -128,6 +128,27 @@ def test_no_application_is_told_in_a_sentence(here: Path, spec: str, told: str) 
     assert done.err.startswith(f"config_invalid: {told}")
     assert done.err.count("\n") == 1
     assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        ("application = create_app(config)", ": write 'app:application'"),
+        ("app = config", " but an object of type AppConfig: make one with agentrail.create_app("),
+        ("", ": make one with agentrail.create_app("),
+    ],
+)
+def test_what_there_is_in_its_place_is_told(tmp_path: Path, made: str, told: str) -> None:
+    (tmp_path / "app.py").write_text(
+        "from agentrail import AppConfig, Profile, create_app\n"
+        "config = AppConfig(profiles=[Profile(id='a', model='local:m')])\n"
+        f"{made}\n"
+    )
+
+    done = agentrail(tmp_path, "explain")
+
+    assert done.status == 2
+    assert done.err.startswith(f"config_invalid: 'app' has no application 'app'{told}")
 
 
 def test_every_command_tells_it(here: Path) -> None:
@@ -277,6 +298,49 @@ def test_an_interrupt_at_the_prompt_ends_a_talk(here: Path) -> None:
 
     assert "1: hello [b]" in shown
     assert status == 130
+    assert shown.endswith("> ^C\n")
+
+
+def test_the_shells_prompt_comes_on_a_line_of_its_own_when_the_input_ends(here: Path) -> None:
+    with terminal(here, "chat") as person:
+        person.answer("> ", "\x04")
+        status, shown = person.end()
+
+    assert (status, shown.endswith("> \n")) == (0, True)
+
+
+def test_a_command_needs_no_model(here: Path) -> None:
+    (here / "app.py").write_text(
+        "from agentrail import AppConfig, Commands, Profile, create_app\n"
+        "profile = Profile(id='a', model='local:smollm2-135m')\n"
+        "app = create_app(AppConfig(profiles=[profile], plugins=[Commands([])]))\n"
+    )
+    nothing = {"AGENTRAIL_CACHE_DIR": f"{here / 'cache'}"}
+
+    asked = agentrail(here, "chat", "/help", **nothing)
+    said = agentrail(here, "chat", "hello", **nothing)
+
+    assert (asked.status, asked.err) == (0, "")
+    assert asked.out.startswith("/help")
+    assert (said.status, said.out) == (1, "")
+    assert said.err.startswith("config_invalid: the weights of the local model are not installed")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["chat", "hi", "--new", "--session", "x"], "--new begins a session, --session goes on"),
+        (["explain", "--turn", "t", "--coverage"], "--turn and --coverage print different things"),
+    ],
+)
+def test_options_of_which_one_would_be_ignored_are_refused(
+    here: Path, arguments: list[str], told: str
+) -> None:
+    done = agentrail(here, *arguments, COLUMNS="120")
+
+    assert (done.status, done.out) == (2, "")
+    assert told in done.err
+    assert not (here / "data").exists()
 
 
 def test_an_answer_comes_piece_by_piece(here: Path) -> None:
@@ -374,6 +438,7 @@ def test_explain_starts_nothing(here: Path) -> None:
 
 
 def test_doctor_finds_nothing_wrong(here: Path) -> None:
+    (here / "mine").mkdir()
     done = agentrail(here, "doctor", "--port", "0", "--data-dir", "mine")
 
     assert (done.status, done.err) == (0, "")

@@ -83,6 +83,10 @@ def test_a_change_of_what_the_application_imports_counts_and_of_other_files_does
 
     with serving(here, verb="dev") as server:
         (here / "notes.txt").write_text("no code")
+        kept = here / "kept" / "packages" / "sha256-0"
+        kept.mkdir(parents=True)
+        (here / "kept" / "host.db").touch()
+        (kept / "plugin.py").write_text("code of a package that the host keeps")
         (here / "__pycache__").mkdir(exist_ok=True)
         (here / "__pycache__" / "cached.py").write_text("no code of ours")
         change(here / "parts" / "words.py", "hello", "good day")

@@ -9,6 +9,7 @@ APP = '''
 from agentrail import (
     AppConfig, Message, Profile, ScriptedModel, create_app, define_plugin, standard_routes, tool,
 )
+from agentrail.errors import ModelUnavailable
 from agentrail.model import call_tools
 from agentrail.tool import ask
 
@@ -53,6 +54,8 @@ plugins = [
 
 def reply(request):
     said = request.messages[-1]
+    if "fail" in said.text:
+        raise ModelUnavailable("it is down")
     if said.role == "tool":
         return "done"
     numbers = {"a": 13 if "unlucky" in said.text else 1, "b": 2}
@@ -147,26 +150,73 @@ def test_each_run_of_a_turn_is_told_with_the_approval_between_them(tmp_path: Pat
 
 
 def test_an_unknown_turn_is_a_sentence(here: Path) -> None:
+    assert agentrail(here, "chat", "hi").status == 0
+
     done = agentrail(here, "explain", "--turn", "turn_of_nobody")
 
     assert (done.status, done.out) == (2, "")
-    assert done.err == "turn_not_found: there is no turn 'turn_of_nobody'\n"
+    assert done.err.startswith("turn_not_found: there is no turn 'turn_of_nobody'; what a plugin")
 
 
-def test_a_turn_that_never_ended_is_told_without_a_record(tmp_path: Path) -> None:
+def told_of(here: Path, turn: str) -> list[str]:
+    """Returns what is told of a turn, but for its session, agent, beginning and tokens."""
+    done = agentrail(here, "explain", "--turn", turn)
+    assert (done.status, done.err) == (0, "")
+    head, *rest = lines(done.out.replace(turn, "T"))
+    return [head, *rest[5:]]
+
+
+def test_a_turn_without_a_record_says_whether_it_runs_or_its_host_died(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP + HANGS)
+    asked = {"message": "hang", "sessionId": "s", "onDisconnect": "continue"}
     with (
         serving(tmp_path) as server,
-        server.client.stream("POST", "/stream", json={"message": "hang"}) as answer,
+        server.client.stream("POST", "/stream", json=asked) as answer,
     ):
         turn = re.search(r"turn_\w+", next(answer.iter_text()))
+        assert turn is not None
+        runs = told_of(tmp_path, turn[0])
         server.process.kill()
-    assert turn is not None
+        server.process.wait(50)
+        died = told_of(tmp_path, turn[0])
+    with serving(tmp_path) as server:
+        answered = server.client.get(f"/turns/{turn[0]}").json()
+        closed = told_of(tmp_path, turn[0])
 
-    done = agentrail(tmp_path, "explain", "--turn", turn[0])
+    assert runs == [
+        *["turn T: running", "run 1, generation 1: running"],
+        "it has no record yet: it is written with its end",
+    ]
+    assert died == [
+        *["turn T: not ended", "run 1, generation 1: not ended"],
+        "it has no record: its host died",
+    ]
+    assert answered["status"] == "failed"
+    assert closed[0] == "turn T: failed"
+    assert closed[1].startswith("run 1, generation 1: failed, interrupted: the host ended before")
+    assert closed[2:] == ["it has no record: its host died"]
 
-    assert done.status == 0
-    assert "it has no record: it still runs, or its host died" in done.out
+
+def test_a_turn_that_failed_or_was_cancelled_while_it_waited_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    with serving(tmp_path) as server:
+        asked = {"message": "add", "agentId": "careful", "sessionId": "a"}
+        waits = server.client.post("/chat", json=asked).json()["turnId"]
+        suspended = told_of(tmp_path, waits)
+        assert server.client.post(f"/turns/{waits}/cancel").status_code == 200
+        cancelled = told_of(tmp_path, waits)
+        asked = {"message": "fail", "agentId": "assistant", "sessionId": "b"}
+        assert server.client.post("/chat", json=asked).status_code == 502
+        (row,) = server.client.get("/sessions/b/messages").json()["messages"]
+        failed = told_of(tmp_path, row["turnId"])
+
+    head = "run 1, generation 1, through http"
+    assert suspended[:2] == ["turn T: suspended", f"{head}: suspended"]
+    assert cancelled[:2] == ["turn T: cancelled", f"{head}: suspended"]
+    assert "cancelled while it waited for approval" in cancelled
+    assert "cancelled while it waited for approval" not in suspended
+    assert failed[:2] == ["turn T: failed", f"{head}: failed, model_unavailable: it is down"]
+    assert [line for line in failed if "no record" in line] == []
 
 
 HANGS = """

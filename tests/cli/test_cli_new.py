@@ -22,7 +22,7 @@ def test_a_project_bears_its_name(tmp_path: Path, name: str) -> None:
     done = agentrail(tmp_path, "new", name)
 
     assert done.status == 0
-    assert done.out.startswith(f"made {name}; to run it:\n\n  cd {name}\n  agentrail ")
+    assert done.out.startswith(f"made {name}; to run it:\n\n  cd {name}\n  pip install . && ")
     assert [each.name for each in tmp_path.iterdir()] == [name]
     made = tmp_path / name
     assert (made / "README.md").read_text().startswith(f"# {name}\n")
@@ -35,8 +35,8 @@ def test_a_project_is_the_reference_host(tmp_path: Path) -> None:
 
     root = Path(__file__).parents[2]
     for part in ("app.py", "plugins", "profiles", "routes"):
-        for source in [root / part, *(root / part).rglob("*.py")]:
-            if source.is_file():
+        for source in [root / part, *(root / part).rglob("*")]:
+            if source.is_file() and "__pycache__" not in source.parts:
                 assert (tmp_path / "demo" / source.relative_to(root)).read_bytes() == (
                     source.read_bytes()
                 )

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import AGENTRAIL, Done, agentrail, environment
+from tests.cli.command import AGENTRAIL, agentrail, environment
+from tests.forks import Done
 
 APP = """
 from pathlib import Path

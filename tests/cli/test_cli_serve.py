@@ -33,6 +33,46 @@ def test_it_serves_and_stops_at_sigterm(here: Path, backend: str) -> None:
     assert (here / "data" / "sessions.db").exists()
 
 
+def test_servers_are_imported_before_the_event_loop_runs(here: Path, backend: str) -> None:
+    """It would stand still meanwhile."""
+    app = (here / "app.py").read_text().replace("create_app(", "create_app(watched(")
+    (here / "app.py").write_text(
+        "import sys\n"
+        "from attrs import evolve\n"
+        "from agentrail import define_plugin\n"
+        "known = set()\n"
+        "def stop():\n"
+        "    late = [m for m in {*sys.modules} - known if m.startswith(('uvicorn', 'hypercorn'))]\n"
+        "    print('late:', sorted(late), file=sys.stderr)\n"
+        "late = define_plugin('late', start=lambda: known.update(sys.modules), stop=stop)\n"
+        "def watched(config):\n"
+        "    return evolve(config, plugins=[late])\n"
+        + app.replace("ScriptedModel.repeat(say)]))", "ScriptedModel.repeat(say)])))")
+    )
+    with serving(here, "--backend", backend) as server:
+        server.client.get("/ready")
+        assert server.stop() == 0
+
+    assert "late: []" in server.log
+
+
+def test_each_request_is_one_line_of_the_log(here: Path, backend: str) -> None:
+    with serving(here, "--backend", backend) as server:
+        server.client.get("/ready")
+        server.client.post("/chat", json={"message": "hi"})
+        server.client.post("/stream", json={"message": "hi"})
+        server.client.get("/nothing%0A\N{LATIN SMALL LETTER O WITH DIAERESIS}?said=secret")
+        assert server.stop() == 0
+
+    told = [line for line in server.log if "agentrail.cli" not in line]
+    assert told == [
+        'INFO agentrail.access: 127.0.0.1 "GET /ready" 200',
+        'INFO agentrail.access: 127.0.0.1 "POST /chat" 200',
+        'INFO agentrail.access: 127.0.0.1 "POST /stream" 200',
+        'INFO agentrail.access: 127.0.0.1 "GET /nothing%0A%C3%B6" 404',
+    ]
+
+
 def test_it_stops_at_an_interrupt(here: Path, backend: str) -> None:
     with serving(here, "--backend", backend) as server:
         assert server.stop(signal.SIGINT) == 0
@@ -73,9 +113,7 @@ def test_a_stop_lets_a_turn_end_within_its_grace(here: Path, backend: str) -> No
             pieces = response.iter_text()
             heard = next(pieces)
             server.process.send_signal(signal.SIGTERM)
-            assert server.process.stderr is not None
-            while "stopping" not in server.process.stderr.readline():
-                pass
+            server.until("stopping")
             told.touch()
             heard += "".join(pieces)
         assert server.process.wait(50) == 0
@@ -144,7 +182,7 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(here: Path, backend: str) ->
 
     assert done.status == 2
     assert done.err.startswith("config_invalid: ")
-    assert f"port {port}" in done.err
+    assert f"cannot serve on 127.0.0.1 port {port} (Address already in use): choose" in done.err
     assert "Traceback" not in done.err
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from agentrail.hook import COVERAGE, HOOKS, Kind
-from tests.cli.command import Done, agentrail, serving
+from tests.cli.command import agentrail, read_until, serving
+from tests.forks import Done
 
 APP = '''
 from agentrail import AppConfig, Limits, Message, Profile, ScriptedModel, create_app
@@ -107,6 +108,42 @@ def test_a_session_is_shown_message_by_message(office: Path) -> None:
     ]
 
 
+def test_what_is_cut_off_is_marked_and_what_fits_is_not(office: Path) -> None:
+    fits = "x" * 100
+    say(office, fits, fits + "y")
+
+    shown = [row[-1].split()[-1] for row in rows(agentrail(office, "sessions", "show", "s"))]
+
+    assert (shown[0], shown[2]) == (fits, "x" * 99 + "…")
+
+
+def test_a_turn_without_an_answer_is_marked(here: Path) -> None:
+    for text in ("one", "fail", "two"):
+        agentrail(here, "chat", text, "--session", "s")
+
+    shown = rows(agentrail(here, "sessions", "show", "s"))
+
+    told = [" ".join(row) for row in shown]
+    assert [line.lstrip("0123456789 ") for line in told] == [
+        *["user one", "assistant 1: one [b]"],
+        *["user fail", "failed model_unavailable: the upstream [prod] is down [/]"],
+        *["user two", "assistant 4: two [b]"],
+    ]
+
+
+def test_a_turn_whose_host_died_is_marked_and_one_that_runs_is_too(here: Path) -> None:
+    with serving(here) as host:
+        told = {"message": "a story", "sessionId": "s", "onDisconnect": "continue"}
+        with host.client.stream("POST", "/stream", json=told) as answer:
+            read_until("a time", answer)
+            runs = rows(agentrail(here, "sessions", "show", "s"))
+            host.process.kill()
+            host.process.wait(50)
+            died = rows(agentrail(here, "sessions", "show", "s"))
+
+    assert (runs[-1], died[-1]) == (["running"], ["not ended its host died"])
+
+
 def test_what_the_model_was_given_is_told_with_its_reasons(office: Path) -> None:
     say(office, "one", "two", "look")  # a host that stops waits for the summary
     say(office, "three")
@@ -155,6 +192,8 @@ def test_what_was_left_out_is_told_and_not_counted(office: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["--context"]])
 def test_a_session_that_is_not_there_is_a_sentence(office: Path, arguments: list[str]) -> None:
+    say(office, "one")
+
     done = agentrail(office, "sessions", "show", "nowhere", *arguments)
 
     assert (done.status, done.out) == (2, "")

@@ -272,7 +272,7 @@ def test_told_to_stop_it_lets_a_turn_end_whose_client_is_gone(here: Path, backen
     with serving(here, "--backend", backend) as server:
         heard = broken_off(server, STORY, until=" time")
         server.process.send_signal(signal.SIGTERM)
-        wait_for_log(server, "stopping")
+        server.until("stopping")
         (here / "go-on").touch()
         assert server.end() == 0
     with serving(here, "--backend", backend) as server:
@@ -330,16 +330,6 @@ def test_told_to_stop_it_does_not_wait_for_a_client_that_does_not_read(
     with serving(here, "--backend", backend) as server:
         (row, *_) = server.client.get("/sessions/s/messages").json()["messages"]
         check(read_again(server, row["turnId"]), "cancelled")
-
-
-def wait_for_log(server: Serving, text: str) -> None:
-    """Wait until the host has logged something."""
-    assert server.process.stderr is not None
-    for line in server.process.stderr:
-        server.log.append(line.rstrip("\n"))
-        if text in line:
-            return
-    pytest.fail(f"it never logged {text!r}")
 
 
 # The host is killed.

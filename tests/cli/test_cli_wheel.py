@@ -18,6 +18,7 @@ from tests.docs.pages import ROOT, blocks
 pytestmark = pytest.mark.timeout(300)
 
 BIN = Path(sys.executable).parent
+OFFLINE = "install --no-index --no-build-isolation"
 
 
 @frozen
@@ -84,6 +85,15 @@ def test_the_wheel_makes_the_project_that_the_checkout_makes(demo: Path, tmp_pat
     assert files(demo) == files(tmp_path / "demo")
 
 
+def test_the_wheel_makes_the_package_that_the_checkout_makes(
+    installed: Installed, tmp_path: Path
+) -> None:
+    installed.run("agentrail plugin new greeter")
+    assert agentrail(tmp_path, "plugin", "new", "greeter").status == 0
+
+    assert files(installed.cwd / "greeter") == files(tmp_path / "greeter")
+
+
 def test_the_project_passes_its_own_tests(installed: Installed, demo: Path) -> None:
     told = installed.run("python -m pytest -p no:randomly -p no:cacheprovider", demo)
 
@@ -100,7 +110,9 @@ def test_the_commands_of_the_projects_readme_work(installed: Installed, demo: Pa
     ]
     assert (get_pytest, test) == ("pip install pytest", "python -m pytest")
 
-    installed.run(fetch, demo)
+    # Its index is the environment: what the project asks for has to be there, the extras too.
+    told = installed.run(f"python -m {fetch.replace('install', OFFLINE, 1)}", demo)
+    assert "does not provide the extra" not in told
     assert serve == "agentrail dev"
     with serving(demo, verb="dev", command=installed.bin / "agentrail") as server:
         url = str(server.client.base_url)
@@ -109,6 +121,7 @@ def test_the_commands_of_the_projects_readme_work(installed: Installed, demo: Pa
             for each in asked
         ]
         assert server.stop() == 0
+    assert [line for line in server.log if line.startswith("WARNING ")] == []
 
     assert [re.findall(r'"outcome":"(\w+)"', each) for each in answers] == [
         ["completed"],

@@ -24,7 +24,7 @@ from agentrail import (
     create_app,
 )
 from agentrail.command import Command
-from agentrail.errors import ModelUnavailable
+from agentrail.errors import ConfigError, ModelUnavailable
 from agentrail.session import Lease, SessionStore
 from tests.command.conftest import Opens, config_of, read
 
@@ -269,6 +269,65 @@ async def test_a_session_that_was_deleted_meanwhile_is_not_made_again(
         "/work is over; session s1 is not told: there is no session 's1'"
     ]
     assert not any(each.exc_info for each in caplog.records)
+
+
+async def test_a_user_has_so_many_in_the_background_and_no_more(
+    open_host: Opens, store: Store
+) -> None:
+    work, others = Work(), [Principal(user_id="eve"), Principal(tenant_id="acme")]
+    host = await open_host(work.command, model=ScriptedModel(["Hello."]), store=store)
+    await host.chat(ChatRequest("hi", "s1"))
+
+    begun = [await host.chat(ChatRequest("/work", "s1")) for _ in range(4)]
+    refused = await host.chat(ChatRequest("/work"))
+    theirs = [await host.chat(ChatRequest("/work"), principal=each) for each in others]
+
+    assert [each.status for each in (*begun, *theirs)] == [202] * 6
+    assert (refused.status, refused.message) == (
+        429,
+        "4 of your commands run in the background; wait until one of them is done.",
+    )
+    work.go_on.set()
+    while len(await history(host)) < 6:
+        await anyio.wait_all_tasks_blocked()
+    await anyio.wait_all_tasks_blocked()
+    assert (await host.chat(ChatRequest("/work"))).status == 202
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+async def test_what_has_too_much_to_say_fails(
+    open_host: Opens, store: Store, *, in_pieces: bool
+) -> None:
+    closed = anyio.Event()
+
+    async def pieces() -> AsyncIterator[str]:
+        try:
+            for _ in range(21):
+                yield "x" * 50_000
+        finally:
+            closed.set()
+
+    @command(background=True)
+    async def tell() -> ChatResponse:
+        """Tell all."""
+        if in_pieces:
+            return ChatResponse(text_stream=pieces())
+        return ChatResponse("x" * 999_001)
+
+    host = await open_host(tell, model=ScriptedModel(["Hello."]), store=store)
+    await host.chat(ChatRequest("hi", "s1"))
+    await host.chat(ChatRequest("/tell", "s1"))
+
+    await store.noted.wait()
+    note = "/tell failed: its answer has more than 999000 characters"
+    assert (await history(host))[-1] == ("system", note)
+    assert closed.is_set() == in_pieces
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_somebody_may_have_one_at_least(most: int) -> None:
+    with pytest.raises(ConfigError, match="in_background must be 1 or more"):
+        Commands([], in_background=most)
 
 
 async def test_a_command_may_start_work_of_its_own(open_host: Opens) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from agentrail.command import ArgumentInfo, Command, CommandInfo, Texts, command
 from agentrail.command._parse import MAX_CHARS, MAX_WORDS
+from agentrail.command._run import MOST_CHARS
 from tests.docs.pages import ROOT, rows, tables
 
 PAGE = "reference/commands.md"
@@ -40,10 +41,15 @@ def test_every_field_of_the_list_is_named(kind: type[CommandInfo | ArgumentInfo]
 def test_every_sentence_is_listed_in_order() -> None:
     listed = {name: row["English"] for name, row in rows(PAGE, "field").items() if "English" in row}
 
-    assert listed == {field.name: field.default for field in attrs.fields(Texts)}
+    described = listed.pop("descriptions")
+    sentences = [each for each in attrs.fields(Texts) if each.name in listed]
+    assert listed == {field.name: field.default for field in sentences}
+    assert len(sentences) == len(attrs.fields(Texts)) - 1
+    assert described == "what functions say of themselves"
 
 
 def test_the_limits_are_told() -> None:
     page = (ROOT / "docs" / PAGE).read_text("utf-8")
 
     assert f"up to {MAX_CHARS:,} characters, and up to {MAX_WORDS:,} words" in page
+    assert f"up to {MOST_CHARS:,} characters" in page

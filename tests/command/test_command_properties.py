@@ -1,12 +1,15 @@
 """Whatever is written, a line is read or refused; and what was quoted comes back unchanged."""
 
+import re
 from enum import Enum
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agentrail import Commands
-from agentrail.command import Command, CommandInvalid, command, quote
+from agentrail.command import Command, CommandInvalid, _words, command, quote
+from tests.contexts import context_of
 
 
 class Color(Enum):
@@ -47,6 +50,40 @@ def test_a_line_is_read_or_refused(made: Command, line: str) -> None:
         assert arguments.keys() >= {each.name for each in made.parameters if each.required}
 
 
+QUOTED = {'"': _words._DOUBLE, "'": _words._SINGLE, "“": _words._CURLY}
+OPEN = re.compile(rf"(?:^|(?<=\s))(?:(?:--|—)\w[\w-]*=)?([{''.join(QUOTED)}])")
+
+
+def characters_read(line: str) -> int:
+    """Count what is looked at in search of the ends of quotations, one for each that may open."""
+    found = 0
+    for mark in OPEN.finditer(line):
+        quoted = re.compile(QUOTED[mark[1]], re.DOTALL).match(line, mark.end())
+        found += quoted.end() - mark.end() if quoted else 0
+    return found
+
+
+MARKS = ['"', "'", "“", "”", "\\", " ", "--to=", "x"]
+
+
+@given(st.lists(st.sampled_from(MARKS), min_size=1, max_size=6), st.integers(1, 300))
+def test_the_ends_of_quotations_are_searched_for_in_linear_time(
+    pieces: list[str], times: int
+) -> None:
+    line = "".join(pieces) * times
+
+    assert characters_read(line) <= len(QUOTED) * len(line)
+
+
+@pytest.mark.parametrize("mark", QUOTED)
+@pytest.mark.parametrize("word", ["{}a ", "--to={}a ", "{} ", "{}a\\ "])
+def test_marks_that_open_and_do_not_close_are_read_in_linear_time(mark: str, word: str) -> None:
+    line = word.format(mark) * 3_000
+
+    assert characters_read(line) <= len(line)
+    assert "".join(each.raw for each in _words.split(line)).startswith(word.format(mark).strip())
+
+
 @given(st.text())
 def test_a_quoted_text_comes_back_unchanged(text: str) -> None:
     assert tell.read(quote(text)) == {"text": text}
@@ -76,4 +113,5 @@ def test_every_name_is_answered(name: str, roles: frozenset[str]) -> None:
     plugin = Commands(COMMANDS)
 
     assert {each.name for each in plugin.listing(roles)} == {"/help", "/tell", "/paint", "/note"}
-    assert plugin._unknown(name, roles).endswith("/help lists the commands.")
+    asked = context_of(roles=tuple(roles))
+    assert plugin.help(asked, name).message

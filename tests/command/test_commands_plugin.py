@@ -97,6 +97,15 @@ async def test_a_name_may_be_written_in_several_ways(open_host: Opens, name: str
     assert answer.message == "All is forgotten."
 
 
+@pytest.mark.parametrize("before", [" \n", "\u200f", "\ufeff", "\u2067\u200f ", "\u061c"])
+async def test_what_nobody_sees_before_the_slash_does_not_send_a_command_to_the_model(
+    open_host: Opens, before: str
+) -> None:
+    host = await open_host(greet)
+
+    assert (await host.chat(ChatRequest(f"{before}/greet Ada"))).message == "Hello Ada, says local."
+
+
 async def test_a_stream_shows_a_command_in_the_same_events(open_host: Opens) -> None:
     host = await open_host(greet)
 
@@ -262,7 +271,8 @@ async def test_what_is_for_administrators_is_theirs_alone(open_host: Opens) -> N
     allowed = await host.chat(ChatRequest("/purge-all"), principal=ADMIN)
 
     assert (refused.status, refused.message) == (403, "/purge-all is for administrators.")
-    assert not any("purge-all" in each.message for each in (near, listed, told))
+    assert not any("purge-all" in each.message for each in (near, listed))
+    assert (told.status, told.message) == (refused.status, refused.message)
     assert allowed.message == "All is forgotten."
     for_admins = await host.chat(ChatRequest("/purge-al"), principal=ADMIN)
     assert "Did you mean /purge-all?" in for_admins.message
@@ -272,18 +282,38 @@ async def test_what_is_for_administrators_is_theirs_alone(open_host: Opens) -> N
 async def test_help_lists_the_commands_and_tells_about_one(open_host: Opens) -> None:
     host = await open_host(greet, count)
 
-    assert (await host.chat(ChatRequest("/help"))).message.splitlines() == [
-        "/help: List the commands, or tell how one is used.",
-        "/greet: Greet somebody.",
-        "/count: Count.",
-    ]
-    for message in ("/help greet", "/help /Greet"):
+    for message in ("/help", "/help me, please", "/help /"):
+        assert (await host.chat(ChatRequest(message))).message.splitlines() == [
+            "/help: List the commands, or tell how one is used.",
+            "/greet: Greet somebody.",
+            "/count: Count.",
+        ]
+    for message in ("/help greet", "/help /Greet", "/help greet Ada"):
         assert (await host.chat(ChatRequest(message))).message.splitlines() == [
             "/greet [--loud] [<name>]",
             "Greet somebody.",
             "name: whom to greet; a text; default you",
             "--loud: in capitals",
         ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("gret", "There is no command /gret. Did you mean /greet? /help lists the commands."),
+        ("nope", "There is no command /nope. /help lists the commands."),
+        ("purge-al", "There is no command /purge-al. /help lists the commands."),
+        ("//", "There is no command //. /help lists the commands."),
+    ],
+)
+async def test_help_on_a_name_that_there_is_not_tells_the_nearest(
+    open_host: Opens, asked: str, told: str
+) -> None:
+    host = await open_host(greet, purge_all)
+
+    answer = await host.chat(ChatRequest(f"/help {asked}"))
+
+    assert (answer.status, answer.message) == (404, told)
 
 
 def test_two_commands_of_one_name_do_not_compose() -> None:
@@ -352,6 +382,20 @@ async def test_a_failure_on_the_way_is_the_last_piece(open_host: Opens) -> None:
         answer = await host.chat(ChatRequest(f"/stumble {after}"))
         assert (answer.message, answer.outcome) == (message, "intercepted")
         assert (await read(host, ChatRequest(f"/stumble {after}")))[-1] == ("turn.end", message)
+
+
+async def test_an_answer_that_is_too_long_ends_with_why(open_host: Opens) -> None:
+    @command
+    async def tell() -> AsyncIterator[str]:
+        """Tell all."""
+        for _ in range(21):
+            yield "x" * 50_000
+
+    host = await open_host(tell)
+
+    answer = await host.chat(ChatRequest("/tell"))
+    why = "\n/tell failed: its answer has more than 999000 characters"
+    assert answer.message == "x" * 950_000 + why
 
 
 @command(seconds=0.02)

@@ -13,6 +13,7 @@ from agentrail import (
     create_app,
     standard_routes,
 )
+from agentrail.command import ENGLISH, Texts
 from agentrail.route import commands_route
 from tests.command.conftest import config_of
 from tests.command.test_command_parsing import add, pick, remind
@@ -133,6 +134,25 @@ async def test_nobody_is_an_administrator_without_authentication(served: Serve) 
 
     assert not named(body, "/purge")["available"]
     assert answer.status_code == 403
+
+
+async def test_the_header_accept_language_decides_where_the_request_says_nothing(
+    served: Serve,
+) -> None:
+    german = Texts(unknown="Den Befehl /{name} gibt es nicht.", descriptions={"add": "Addiert."})
+    plugin = Commands([add], texts={"en": ENGLISH, "de": german})
+    client = await served(
+        create_app(config_of(plugin, routes=[*standard_routes(), commands_route(plugin)]))
+    )
+    headers = {"accept-language": "de-AT,de;q=0.9,en;q=0.5", "idempotency-key": "k"}
+
+    listed = (await client.get("/commands", headers=headers)).json()
+    assert named(listed, "/add")["description"] == "Addiert."
+    assert named((await client.get("/commands")).json(), "/add")["description"] == "Add numbers."
+    for metadata, told in (({}, "Den Befehl /x"), ({"locale": "en"}, "There is no command /x")):
+        body = {"message": "/x", "metadata": metadata}
+        for door in ("/chat", "/stream"):
+            assert told in (await client.post(door, json=body, headers=headers)).text
 
 
 async def test_a_command_is_answered_over_http_on_both_doors(served: Serve) -> None:

@@ -93,6 +93,10 @@ def test_the_tutorial_works(tmp_path: Path) -> None:
             wanted = command.replace("http://127.0.0.1:8642", address)
             assert wanted != command
             assert run(f"{wanted} --silent --show-error", tmp_path) == printed
+        # Readers ask more than the page does.
+        again, printed = questions[0]
+        again = again.replace("http://127.0.0.1:8642", address)
+        assert [run(f"{again} --silent", tmp_path) for _ in range(3)] == [printed] * 3
 
 
 def commands(page: Path) -> list[str]:

@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 import tomllib
 from inspect import Parameter, isfunction, signature
 from pathlib import Path
@@ -27,15 +25,21 @@ from agentrail.agent import Prices
 from agentrail.clock import SYSTEM_CLOCK
 from agentrail.hook import HOOKS
 from agentrail.messages import Usage
-from agentrail.plugin import Members
+from agentrail.plugin import Members, PackageSettings
 from agentrail.requests import ChatRequest, RequestContext
+from tests.cli.command import AGENTRAIL, IMPORTED
 from tests.docs.pages import ROOT, rows, tables
+from tests.forks import run
 
 COMMANDS = (
     *("new", "serve", "dev", "chat", "explain", "doctor", "local install"),
     *("sessions list", "sessions show"),
+    *(f"plugin {verb}" for verb in ("list", "inspect", "install", "approve", "enable", "disable")),
+    *(f"plugin {verb}" for verb in ("upgrade", "rollback", "release", "remove", "logs", "events")),
+    *("plugin new", "plugin check", "plugin pack"),
+    *("audit verify", "audit list", "token create", "token list", "token revoke"),
 )
-GROUPS = ("local", "sessions")
+GROUPS = ("local", "sessions", "plugin", "audit", "token")
 
 
 def ticked(text: str) -> list[str]:
@@ -183,17 +187,18 @@ def test_every_command_is_listed() -> None:
 
 
 def help_of(*command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", "from agentrail.cli import main; main()", *command, "--help"],
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+    variables = os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    done = run([AGENTRAIL, *command, "--help"], ROOT, variables, IMPORTED)
+    assert done.status == 0, done.err
+    return done.out
 
 
-@pytest.mark.parametrize("kind", [AppConfig, Profile, Limits, Prices, RequestLimits])
+FROM_THE_ENVIRONMENT = {"capture_content", "data_dir", "hook_spans"}
+
+
+@pytest.mark.parametrize(
+    "kind", [AppConfig, PackageSettings, Profile, Limits, Prices, RequestLimits]
+)
 def test_every_setting_is_listed_with_its_default(kind: type[Any]) -> None:
     page = (ROOT / "docs/reference/configuration.md").read_text("utf-8")
     section = page.partition(f"## `{kind.__name__}`\n")[2].partition("\n## ")[0]
@@ -204,7 +209,7 @@ def test_every_setting_is_listed_with_its_default(kind: type[Any]) -> None:
         default: object = field.default
         if default is attrs.NOTHING:
             assert listed[field.name] == "required"
-        elif field.name not in {"data_dir", "hook_spans"}:  # which come from the environment
+        elif field.name not in FROM_THE_ENVIRONMENT:
             factory: object = getattr(default, "factory", None)
             said = f"{named(factory)}()" if factory else named(default)
             assert listed[field.name] == f"`{said}`"

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import PAGES, ROOT, Block, blocks, regions
+from tests.forks import Beginning, run
 
 SNIPPETS = sorted(ROOT.glob("docs/snippets/**/*.py"))
+BEGINNING = Beginning(("agentrail",), ("-W", "error"))
+"""All of them import the package, whose root does not import what is beside it."""
+
 SHOWN = [block for page in PAGES for block in blocks(page, "python")]
 
 
@@ -60,27 +64,20 @@ def test_only_public_names_are_imported(path: Path) -> None:
 @pytest.mark.parametrize("path", SNIPPETS, ids=name_of)
 def test_a_snippet_runs(path: Path, tmp_path: Path) -> None:
     """Alone, with warnings as errors, and with nothing around it but an empty directory."""
-    command = [sys.executable, "-W", "error", str(path)]
-    if path.name.startswith("test_"):
-        command[3:] = [
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:randomly",
-            str(path),
-        ]
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    if not path.name.startswith("test_"):
+        done = run([path], tmp_path, variables, BEGINNING)
+        assert done.status == 0, done.out + done.err
+        return
 
-    done = subprocess.run(
-        command,
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    tested = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pytest", *options, str(path)],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-
-    assert done.returncode == 0, done.stdout
+    assert tested.returncode == 0, tested.stdout

@@ -64,6 +64,8 @@ class Reader:
         if command.startswith("cd "):
             self.cwd /= command.removeprefix("cd ")
             return ""
+        # It would be installed beside the tests; tests/cli/test_cli_wheel.py installs it.
+        command = command.removeprefix("pip install . && ")
         if command == "agentrail dev":
             self._server = self._stack.enter_context(serving(self.cwd, verb="dev"))
             return ""

@@ -1,14 +1,13 @@
 """Every example runs as a program and checks itself."""
 
 import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from agentrail.model import weights
+from tests.forks import Beginning, run
 
 ROOT = Path(__file__).parents[2]
 LOCAL = "local:"
@@ -22,14 +21,6 @@ def test_an_example_succeeds(path: Path, tmp_path: Path) -> None:
             pytest.skip("xllamacpp is not installed")
         weights.install()
 
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(path)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    done = run([path], tmp_path, os.environ, Beginning(("agentrail",), ("-W", "error")))
 
-    assert done.returncode == 0, done.stdout
+    assert done.status == 0, done.out + done.err

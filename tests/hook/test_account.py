@@ -6,7 +6,7 @@ from typing import cast
 import anyio
 import pytest
 
-from agentrail.events import HookDid, HookRan
+from agentrail.events import HookDid, HookRan, RunRecorded, decode, encode
 from agentrail.hook import Account, Funnel, Hook, Plugin, compile_hooks
 
 pytestmark = pytest.mark.anyio
@@ -135,3 +135,20 @@ async def test_a_record_holds_what_was_not_in_the_one_before(
     assert [each.hook for each in first.hooks] == ["on_request_start"]
     assert first.micros == 2_500_000
     assert [each.hook for each in account.record("t", "s", 3.0).hooks] == ["on_request_end"]
+
+
+async def test_a_record_reads_the_same_from_the_log(of_run: Funnel, account: Account) -> None:
+    called = hooks("on_request_start", see, fail)
+    for _ in range(2):
+        await of_run.observe(called, "context")
+    await of_run.observe(hooks("on_request_end", see), "context")
+
+    record = account.record("t", "s", 1.0)
+    read = decode(encode(record))
+    assert isinstance(read, RunRecorded)
+    assert read.hooks == record.hooks
+    assert [(each.hook, each.plugin, each.calls) for each in read.hooks] == [
+        ("on_request_start", "p0", 2),
+        ("on_request_start", "p1", 2),
+        ("on_request_end", "p0", 1),
+    ]

@@ -1,6 +1,7 @@
 """How the funnel calls hooks, and what their failure means."""
 
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from types import SimpleNamespace
@@ -171,6 +172,20 @@ async def test_a_hook_that_raises_is_reported_and_the_next_one_runs(
         PluginFailure("p0", "on_request_start", lost),
         PluginFailure("p2", "on_request_start", wrong),
     ]
+
+
+async def test_a_hook_that_would_end_the_process_has_failed(
+    funnel: Funnel, failures: list[PluginFailure]
+) -> None:
+    seen: list[object] = []
+
+    def leave(_context: object) -> None:
+        sys.exit(3)
+
+    await funnel.observe(hooks(leave, seen.append), "context")
+
+    assert seen == ["context"]
+    assert "sys.exit()" in str(failures[0].error)
 
 
 async def test_what_an_observer_returns_does_not_matter(

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import anyio
+import anyio.lowlevel
 import pytest
 from attrs import define, field
 
@@ -20,11 +21,12 @@ from agentrail import (
     define_plugin,
     tool,
 )
+from agentrail.agent import COALESCE
 from agentrail.events import MessageDelta, TurnEnd
 from agentrail.model import call_tools
 from agentrail.requests import Resume, TurnStatus
 from agentrail.route import frame
-from agentrail.testing import HookRecorder
+from agentrail.testing import FakeClock, HookRecorder
 from tests.host.conftest import MakeHost
 from tests.host.office import (
     ME,
@@ -108,6 +110,9 @@ async def test_the_reader_of_a_stream_is_told_that_it_was_cancelled(make_host: M
         end = events[-1]
         assert isinstance(end, TurnEnd)
         assert (end.outcome, end.stop_reason) == ("cancelled", "cancelled")
+        (kept,) = await host.messages(ME, "s", limit=1)
+        shown = [event for event in events if isinstance(event, MessageDelta)]
+        assert kept.message.id == shown[-1].message_id
         assert [frame(e) for e in await again(host, end.turn_id)] == [frame(e) for e in events]
 
 
@@ -240,12 +245,40 @@ async def test_cancelled_while_an_interceptor_speaks(make_host: MakeHost) -> Non
         await check_log(host)
 
 
+async def test_an_interceptors_text_that_never_waits_lets_others_go_on(
+    make_host: MakeHost,
+) -> None:
+    """Nobody reads it here, so that nothing else makes it give way."""
+    stop = anyio.Event()
+
+    async def text() -> AsyncIterator[str]:
+        for _ in range(1_000):
+            if stop.is_set():
+                return
+            yield "."
+
+    plugin = define_plugin(
+        "p", intercept_chat_request=lambda _r, _c: ChatResponse(text_stream=text())
+    )
+    async with make_host(plugins=[plugin]) as host, anyio.create_task_group() as tasks:
+        tasks.start_soon(next_turn, stop)
+        answer = await host.chat(ChatRequest("go on"))
+        assert len(answer.message) < 1_000
+
+
+async def next_turn(stop: anyio.Event) -> None:
+    await anyio.lowlevel.checkpoint()
+    stop.set()
+
+
 async def test_an_interceptors_text_is_closed_when_its_reader_leaves(make_host: MakeHost) -> None:
-    ended = anyio.Event()
+    """It never gives way itself; by the clock, each of its pieces is due to be shown."""
+    ended, clock = anyio.Event(), FakeClock()
 
     async def text() -> AsyncIterator[str]:
         try:
             while True:
+                clock.advance(COALESCE)
                 yield "and on "
         finally:
             ended.set()
@@ -253,7 +286,7 @@ async def test_an_interceptors_text_is_closed_when_its_reader_leaves(make_host: 
     plugin = define_plugin(
         "p", intercept_chat_request=lambda _r, _c: ChatResponse(text_stream=text())
     )
-    async with make_host(plugins=[plugin]) as host:
+    async with make_host(plugins=[plugin], clock=clock) as host:
         async with host.stream(ChatRequest("go on")) as stream:
             await anext(stream)
 

@@ -1,5 +1,6 @@
 """A request with a key: sent once or many times, by whatever door, it begins one turn."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,14 @@ from agentrail import (
     SQLiteSessionStore,
     define_plugin,
 )
-from agentrail.errors import Interrupted, KeyReused, ModelUnavailable, RequestError, SessionBusy
+from agentrail.errors import (
+    AgentrailError,
+    Interrupted,
+    KeyReused,
+    ModelUnavailable,
+    RequestError,
+    SessionBusy,
+)
 from agentrail.events import MessageDelta, TurnEnd, TurnError, TurnStart
 from agentrail.requests import Resume
 from agentrail.route import frame
@@ -45,6 +53,9 @@ from tests.host.office import (
 )
 
 pytestmark = pytest.mark.anyio
+
+OVER = "the host ended before the turn did; .* try again with a new one$"
+"""What is told of a turn whose host died, when its request had a key."""
 
 KEYED = ChatRequest("write to ada", session_id="s", idempotency_key="k-1")
 
@@ -73,6 +84,20 @@ async def said(host: AgentHost, request: ChatRequest | Resume, kind: str) -> tup
     end = (await streamed(host, request))[-1]
     assert isinstance(end, TurnEnd)
     return end.turn_id, end.outcome, end.message
+
+
+async def failed(host: AgentHost, request: ChatRequest, kind: str) -> tuple[str, str, bool]:
+    """Return what a door says of a failure: its code, its detail, whether to try again."""
+    if kind == "chat":
+        with pytest.raises(AgentrailError) as caught:
+            await host.chat(request)
+        return caught.value.code, caught.value.detail, caught.value.retryable
+    try:
+        end = (await streamed(host, request))[-1]
+    except AgentrailError as error:
+        return error.code, error.detail, error.retryable
+    assert isinstance(end, TurnError)
+    return end.code, end.detail, end.retryable
 
 
 def frames(events: Sequence[Event]) -> list[bytes]:
@@ -126,15 +151,22 @@ async def test_without_a_session_id_the_same_new_session_is_answered(
 async def test_a_failure_is_told_again_and_not_tried_again(make_host: MakeHost, kind: str) -> None:
     config = Office().config(ModelUnavailable("it is down"), "never")
     async with make_host(**config) as host:
-        for _ in range(2):
-            if kind == "chat":
-                with pytest.raises(ModelUnavailable, match="it is down"):
-                    await host.chat(KEYED)
-            else:
-                end = (await streamed(host, KEYED))[-1]
-                assert isinstance(end, TurnError)
-                assert end.code == "model_unavailable"
+        told = [await failed(host, KEYED, kind) for _ in range(3)]
+    again = "it is down; the idempotency key gets this answer from now on: try again with a new one"
+    assert told == [("model_unavailable", again, False)] * 3
     assert len(seen_by(config)) == 1
+
+
+@both_doors
+async def test_a_failure_that_did_not_come_to_the_log_may_be_tried_again_with_the_key(
+    make_host: MakeHost, kind: str
+) -> None:
+    async with make_host("hello", session_wait=0) as host:
+        lease = await host.core.store.acquire("s", Owner("default", "local", "assistant"))
+        code, detail, retryable = await failed(host, KEYED, kind)
+        host.core.store.release(lease)
+    assert (code, retryable) == ("session_busy", True)
+    assert "idempotency key" not in detail
 
 
 @both_doors
@@ -387,6 +419,19 @@ async def test_a_turn_that_waits_for_approval_says_so_again_and_later_how_it_end
     assert office.done == ["sent ada"]
 
 
+@both_doors
+async def test_a_turn_that_failed_after_its_approval_cannot_be_tried_again_with_the_key(
+    make_host: MakeHost, kind: str
+) -> None:
+    async with make_host(**Office().config(writing("ada"), ModelUnavailable("it is down"))) as host:
+        first = await host.chat(KEYED)
+        await decide(host, first)
+        with pytest.raises(ModelUnavailable, match="try again with a new one"):
+            await host.chat(Resume(first.turn_id))
+        code, _, retryable = await failed(host, KEYED, kind)
+    assert (code, retryable) == ("model_unavailable", False)
+
+
 @pytest.fixture
 def kept(tmp_path: Path) -> Any:  # noqa: ANN401
     """Returns a function that opens one file, again and again."""
@@ -439,13 +484,15 @@ async def test_a_turn_whose_host_died_is_told_as_interrupted_and_not_run_again(
     config = Office().config("never")
     async with make_host(**config, store=SQLiteSessionStore(tmp_path / "left.db")) as host:
         if kind == "chat":
-            with pytest.raises(Interrupted, match="the host ended before the turn did"):
+            with pytest.raises(Interrupted, match=OVER) as caught:
                 await host.chat(KEYED)
+            assert not caught.value.retryable
         else:
             sent = await streamed(host, KEYED)
             end = sent[-1]
             assert isinstance(end, TurnError)
-            assert (end.code, end.retryable) == ("interrupted", True)
+            assert (end.code, end.retryable) == ("interrupted", False)
+            assert re.search(OVER, end.detail)
             assert frames(await again(host, end.turn_id)) == frames(sent)
         await host.chat(replace(KEYED, idempotency_key="k-2"))
         await check_log(host)

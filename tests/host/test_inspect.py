@@ -234,6 +234,29 @@ async def test_attachments_and_a_prompt_of_the_request_are_told(make_host: MakeH
     assert seen[1].text == "1 files"
 
 
+async def test_attachments_of_earlier_messages_are_not_taken_for_left_out(
+    make_host: MakeHost,
+) -> None:
+    plugin = define_plugin("files", attachment_handler=lambda files, _: "word " * 50)
+    file = Attachment("a.txt", "text/plain", b"x")
+    seen: list[Sequence[Seen]] = []
+    for session, window in (("wide", 4000), ("narrow", 220)):
+        config = agent("one", "two", "three", context_window=window, compact=False)
+        async with make_host(**config, plugins=[plugin]) as host:
+            for text in ("q1", "q2"):
+                await host.chat(ChatRequest(text, session_id=session, attachments=(file,)))
+            await host.chat(ChatRequest("q3", session_id=session))
+            seen.append(await seen_in(host, session))
+
+    whole, cut = seen
+    assert WHY["left"] not in {each.why for each in whole}
+    (left_out,) = [each for each in cut if each.why == WHY["left"]]
+    tokens = [each.tokens for each in whole if each.why == WHY["history"]]
+    kept = [each for each in cut if each.why == WHY["history"]]
+    assert len(kept) == 2
+    assert abs(left_out.tokens - sum(tokens[:2])) <= 4  # the message's and the text's overhead
+
+
 async def test_a_note_that_came_later_was_not_given(make_host: MakeHost) -> None:
     plugin = define_plugin(
         "notes", on_turn_persisted=lambda context: context.services.session.note("for next time")

@@ -188,7 +188,7 @@ async def test_an_interceptor_that_answers_with_no_text_fails_its_turn(
         session_wait=0,
     )
     async with host:
-        assert await end(host, door) == "request_refused"
+        assert await end(host, door) == "hook_type_error"
         if keep:
             await check_goes_on(host)
             assert [message.text for message in await transcript(host)][:2] == ["look", "one"]

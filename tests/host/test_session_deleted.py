@@ -19,7 +19,7 @@ from agentrail import (
 from agentrail.errors import SessionNotFound, StorageError
 from agentrail.hook import PluginFailure
 from agentrail.requests import Principal
-from agentrail.session import SessionStore
+from agentrail.session import Deletion, SessionStore
 from tests.host.conftest import MakeHost, Stores
 
 pytestmark = pytest.mark.anyio
@@ -136,7 +136,7 @@ class LosesIndex(SQLiteSessionStore):
         super().__init__(directory / "sessions.db")
         self.index = directory / "attachments" / "index.db"
 
-    async def delete(self, session_id: str) -> bool:
+    async def delete(self, session_id: str) -> Deletion | None:
         with closing(sqlite3.connect(self.index)) as index:
             index.execute("drop table reference")
         return await super().delete(session_id)
@@ -177,6 +177,40 @@ async def test_what_outlives_a_request_does_not_make_its_deleted_session_again(
         with pytest.raises(SessionNotFound):
             await (session.note("late") if act == "note" else session.reset())
         assert list(await host.sessions(EVE)) == []
+
+
+@pytest.mark.parametrize("act", ["note", "reset"])
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_command_does_not_make_the_session_again_that_is_deleted_before_its_answer(
+    make_host: MakeHost, act: str, *, late: bool
+) -> None:
+    contexts: list[RequestContext] = []
+    refused: list[SessionNotFound] = []
+
+    async def change() -> None:
+        session = contexts[0].services.session
+        try:
+            await (session.note("done") if act == "note" else session.reset())
+        except SessionNotFound as error:
+            refused.append(error)
+
+    async def intercept(chat: ChatRequest, context: RequestContext) -> ChatResponse | None:
+        if chat.message == "hi":
+            return None
+        contexts.append(context)
+        await host.delete_session(EVE, "s")
+        if not late:
+            await change()
+        return ChatResponse("done")
+
+    async with make_host(plugins=[define_plugin("p", intercept_chat_request=intercept)]) as host:
+        await host.chat(request())
+        await host.chat(replace(request(), message="/note"))
+        if late:
+            await change()
+        assert list(await host.sessions(EVE)) == []
+
+    assert len(refused) == 1
 
 
 async def test_a_plugin_that_is_told_of_a_deletion_cannot_make_the_session_again(

@@ -1,6 +1,6 @@
 """A run that is read while it runs: its frames, its end, and leaving it early."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -8,6 +8,7 @@ import anyio.lowlevel
 from agentrail import (
     AppConfig,
     ChatRequest,
+    ChatResponse,
     Delta,
     Event,
     Limits,
@@ -24,6 +25,7 @@ from agentrail import (
 )
 from agentrail.errors import LeaseLost, StorageError
 from agentrail.events import MessageDelta, ToolEnd, TurnEnd, TurnError
+from agentrail.hook import PluginFailure
 from agentrail.host import AgentHost
 from agentrail.model.scripted import call_tools
 from agentrail.session import Lease, MemorySessionStore
@@ -288,6 +290,31 @@ async def test_a_log_that_cannot_be_written_ends_the_stream_with_an_error() -> N
         store.full = False
         model.go[1].set()
         assert (await host.chat(ChatRequest("again", session_id="s"))).message == "onetwo"
+
+
+async def test_a_log_that_cannot_be_written_is_not_the_fault_of_the_plugin_that_answers() -> None:
+    store, failures = BrokenStore(), list[PluginFailure]()
+
+    async def pieces() -> AsyncIterator[str]:
+        store.full = True
+        while True:  # until what was said is to be written
+            yield "one"
+            await anyio.lowlevel.checkpoint()
+
+    answer = ChatResponse(text_stream=pieces(), keep=True)
+    config = AppConfig(
+        profiles=[Profile(id="assistant", model="scripted:x")],
+        providers=[ScriptedModel([])],
+        plugins=[define_plugin("p", intercept_chat_request=lambda _r, _c: answer)],
+        store=store,
+        on_plugin_error=failures.append,
+    )
+    async with create_app(config).host as host:
+        async with host.stream(ChatRequest("hi", session_id="s")) as stream:
+            last = [event async for event in stream][-1]
+        store.full = False
+    assert isinstance(last, TurnError)
+    assert (last.code, failures) == ("storage_failed", [])
 
 
 async def test_deleting_a_session_ends_the_turn_in_it(make_host: MakeHost) -> None:

@@ -24,6 +24,7 @@ from agentrail import (
 from agentrail.errors import (
     AgentNotFound,
     DeadlineExceeded,
+    HookError,
     ModelUnavailable,
     RequestRefused,
     SessionBusy,
@@ -224,6 +225,60 @@ async def test_a_text_stream_that_breaks_off_is_an_error_and_not_the_models_busi
             last = (await events_of(host, ChatRequest("/x")))[-1]
             assert (last.type, getattr(last, "code", "")) == ("turn.error", "request_refused")
     assert model.requests == []
+
+
+TOO_LONG = "c" * 1_000_001
+
+
+async def in_pieces() -> AsyncIterator[str]:
+    for _ in range(21):
+        yield "c" * 50_000
+
+
+async def nothing() -> AsyncIterator[Any]:
+    yield None
+
+
+@both_doors
+@pytest.mark.parametrize(
+    ("answer", "told", "code"),
+    [
+        (lambda: ChatResponse(TOO_LONG), "more than 1000000 characters", "hook_failed"),
+        (
+            lambda: ChatResponse(text_stream=in_pieces()),
+            "more than 1000000 characters",
+            "hook_failed",
+        ),
+        (
+            lambda: ChatResponse(text_stream=nothing()),
+            "with NoneType, not with text",
+            "hook_type_error",
+        ),
+    ],
+    ids=["whole", "pieces", "no text"],
+)
+async def test_an_interceptors_answer_that_cannot_be_given_is_an_error_that_is_reported(
+    make_host: MakeHost, kind: str, answer: Callable[[], ChatResponse], told: str, code: str
+) -> None:
+    failures: list[PluginFailure] = []
+    plugin = define_plugin("cmd", intercept_chat_request=lambda _r, _c: answer())
+    async with make_host(plugins=[plugin], on_plugin_error=failures.append) as host:
+        if kind == "chat":
+            with pytest.raises(HookError, match=told) as caught:
+                await host.chat(ChatRequest("/x"))
+            assert (caught.value.code, caught.value.retryable) == (code, False)
+        else:
+            last = (await events_of(host, ChatRequest("/x")))[-1]
+            assert (last.type, getattr(last, "code", "")) == ("turn.error", code)
+    assert [told in str(each.error) for each in failures] == [True]
+
+
+async def test_the_longest_answer_of_an_interceptor_is_given(make_host: MakeHost) -> None:
+    plugin = define_plugin(
+        "cmd", intercept_chat_request=lambda _r, _c: ChatResponse(TOO_LONG[:1_000_000])
+    )
+    async with make_host(plugins=[plugin]) as host:
+        assert len((await host.chat(ChatRequest("/x"))).message) == 1_000_000
 
 
 async def test_the_model_sees_prompt_history_context_and_message_in_this_order(

@@ -240,17 +240,22 @@ async def test_health_and_readiness(served: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "expected"),
+    ("method", "path", "expected", "told"),
     [
-        ("GET", "/nowhere", (404, "not_found")),
-        ("GET", "/chat", (405, "method_not_allowed")),
-        ("POST", "/sessions", (405, "method_not_allowed")),
-        ("GET", "/sessions/", (404, "not_found")),
+        ("GET", "/nowhere", (404, "not_found"), "Not Found"),
+        ("GET", "/chat", (405, "method_not_allowed"), "this path takes POST"),
+        ("POST", "/sessions", (405, "method_not_allowed"), "this path takes GET, HEAD"),
+        ("GET", "/sessions/s", (405, "method_not_allowed"), "this path takes DELETE"),
+        ("GET", "/sessions/", (404, "not_found"), "Not Found"),
     ],
 )
 async def test_what_is_not_there_is_a_problem_too(
-    served: Serve, method: str, path: str, expected: tuple[int, str]
+    served: Serve, method: str, path: str, expected: tuple[int, str], told: str
 ) -> None:
     client: httpx.AsyncClient = await served(app_of())
 
-    assert problem(await client.request(method, path)) == expected
+    answer = await client.request(method, path)
+
+    assert problem(answer) == expected
+    assert answer.json()["title"] == expected[1].replace("_", " ").capitalize()
+    assert answer.json()["detail"] == f"{method} {path}: {told}"

@@ -297,7 +297,13 @@ async def test_an_answer_that_is_not_kept_has_no_turn_to_read_again(served: Serv
     sent = await raw_frames(client, 10_000, message="hi")
     assert [number(frame) for frame in sent] == [1, 2, 3, 4, 5]
     turn_id = data(sent[0])["turnId"]
-    assert problem(await client.get(f"/turns/{turn_id}/events")) == (404, "turn_not_found")
+    for path in (f"/turns/{turn_id}", f"/turns/{turn_id}/events"):
+        missing = await client.get(path)
+        assert problem(missing) == (404, "turn_not_found")
+        assert missing.json()["detail"] == (
+            f"there is no turn '{turn_id}'; what a plugin answers, as a command does, is kept "
+            "only if it asks for that"
+        )
 
 
 @pytest.mark.parametrize("on_disconnect", ["cancel", "continue"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentrail import Message, define_plugin
+from agentrail import Attachment, ChatRequest, Message, define_plugin
 from agentrail.errors import ModelUnavailable
 from agentrail.hook import Plugin
 from agentrail.memory import Memory
@@ -73,10 +73,10 @@ async def test_nobody_finds_what_another_has_said(office: Office, other: Princip
     assert office.recalled == []
     assert await office.found("parrot named Flint bird", other) == ["What is my parrot named?"]
     assert await office.kept(other) == ["What is my parrot named?"]
-    assert await office.memory.forget(other, turn_id=mine) == 0
-    assert await office.memory.forget(other, session_id="one") == 0
-    assert await office.memory.forget(other, query="Flint") == 0
-    assert await office.memory.forget_all(other) == 1
+    assert (await office.memory.forget(other, turn_id=mine)).count == 0
+    assert (await office.memory.forget(other, session_id="one")).count == 0
+    assert (await office.memory.forget(other, query="Flint")).count == 0
+    assert (await office.memory.forget_all(other)).count == 1
     assert await office.kept() == ["My parrot is named Captain Flint."]
 
 
@@ -167,6 +167,16 @@ async def test_a_turn_that_is_announced_twice_is_taken_in_once(
         await office.say("My parrot is named Captain Flint.")
         assert await office.kept() == ["My parrot is named Captain Flint."]
         assert await office.found("parrot") == ["My parrot is named Captain Flint."]
+
+
+async def test_a_turn_is_found_by_the_names_of_its_files(office: Office) -> None:
+    file = Attachment("budget-2031.csv", "", b"flint,4")
+    for text in ("Look at this.", ""):
+        await office.host.chat(ChatRequest(text, attachments=(file,)))
+
+    told = "[files: budget-2031.csv]"
+    assert sorted(await office.found("budget-2031")) == [f"Look at this.\n{told}", told]
+    assert await office.found("flint") == []
 
 
 async def test_a_failed_turn_is_not_remembered(office: Office) -> None:

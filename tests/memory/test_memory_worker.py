@@ -226,7 +226,7 @@ class Bare(PathFinder):
 
 
 sys.meta_path = [Bare if each is PathFinder else each for each in sys.meta_path]
-logging.basicConfig(format="%(message)s")
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
 
 
 async def main():
@@ -251,9 +251,10 @@ async def test_without_the_extra_words_alone_decide_and_the_log_says_so_once(
     command = [sys.executable, "-c", WITHOUT_THE_EXTRA, str(tmp_path / "memory.db")]
     done = await anyio.run_process(command, check=False)
 
+    install = "pip install 'agentrail-host[memory]'"
     assert done.stderr.decode().splitlines() == [
-        "memory knows words only: agentrail-host[memory] is not installed",
-        "memory compares embeddings with numpy: install agentrail-host[memory]",
+        f"INFO memory finds words, not what they mean; for that: {install}",
+        f"ERROR memory compares embeddings with numpy: {install}",
     ]
 
 

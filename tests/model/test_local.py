@@ -13,9 +13,15 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from agentrail.errors import ConfigError, ContextTooLong, ModelError, ModelUnavailable
+from agentrail.errors import (
+    ConfigError,
+    ContextTooLong,
+    ModelError,
+    ModelNotFound,
+    ModelUnavailable,
+)
 from agentrail.messages import Message
-from agentrail.model import ModelProvider, local, weights
+from agentrail.model import local, weights
 from agentrail.model.local import LocalModel
 from agentrail.requests import Delta, ModelReply, ModelRequest
 from agentrail.testing.models import Ability, ModelProviderContract
@@ -61,7 +67,7 @@ class TestContract(ModelProviderContract):
 
     @pytest.fixture(scope="class")
     @classmethod
-    async def provider(cls, anyio_backend: str) -> AsyncGenerator[ModelProvider]:
+    async def provider(cls, anyio_backend: str) -> AsyncGenerator[LocalModel]:
         provider = LocalModel()
         await provider.start()
         try:
@@ -76,6 +82,59 @@ class TestContract(ModelProviderContract):
     @pytest.fixture
     def abilities(self) -> frozenset[Ability]:
         return frozenset({"output", "usage"})
+
+    async def test_four_calls_are_answered_at_once(self, provider: LocalModel) -> None:
+        together = anyio.Event()
+        answering: set[int] = set()
+        replies: list[ModelReply] = []
+
+        async def ask(number: int) -> None:
+            async def emit(_delta: Delta) -> None:
+                answering.add(number)
+                if len(answering) == 4:
+                    together.set()
+                await together.wait()
+
+            replies.append(await provider.complete(replace(REQUEST, emit=emit)))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(4):
+                tasks.start_soon(ask, number)
+
+        assert [reply.usage.output_tokens for reply in replies] == [24] * 4
+
+    async def test_usage_and_stop_reason_are_the_models(self, provider: LocalModel) -> None:
+        reply = await provider.complete(REQUEST)
+
+        assert reply.stop_reason == "length"
+        assert reply.usage.input_tokens > 10
+        assert reply.usage.output_tokens == 24
+
+    async def test_too_long_a_conversation_is_told_apart(self, provider: LocalModel) -> None:
+        with pytest.raises(ContextTooLong):
+            await provider.complete(replace(REQUEST, messages=(Message.user("word " * 3000),)))
+
+    async def test_an_unknown_model_is_refused_with_the_known_ones(
+        self, provider: LocalModel
+    ) -> None:
+        with pytest.raises(ModelNotFound, match=r"no local model 'gpt-5'; there are: smollm2-135m"):
+            await provider.complete(replace(REQUEST, model="gpt-5"))
+
+    async def test_a_cancelled_call_frees_its_slot(self, provider: LocalModel) -> None:
+        at_work = 0
+        await provider.complete(REQUEST)  # it may be the first, and the child on its way
+        await idle(provider)
+        with anyio.CancelScope() as scope:
+
+            async def emit(_delta: Delta) -> None:
+                nonlocal at_work
+                at_work = await busy(provider)
+                scope.cancel()
+
+            await provider.complete(replace(REQUEST, max_tokens=1500, emit=emit))
+
+        assert at_work == 1
+        await idle(provider)
 
 
 def pid(provider: LocalModel) -> int:
@@ -106,59 +165,10 @@ async def busy(provider: LocalModel) -> int:
     return sum(slot["is_processing"] for slot in slots.json())
 
 
-async def test_four_calls_are_answered_at_once(running: LocalModel) -> None:
-    together = anyio.Event()
-    answering: set[int] = set()
-    replies: list[ModelReply] = []
-
-    async def ask(number: int) -> None:
-        async def emit(_delta: Delta) -> None:
-            answering.add(number)
-            if len(answering) == 4:
-                together.set()
-            await together.wait()
-
-        replies.append(await running.complete(replace(REQUEST, emit=emit)))
-
-    async with anyio.create_task_group() as tasks:
-        for number in range(4):
-            tasks.start_soon(ask, number)
-
-    assert [reply.usage.output_tokens for reply in replies] == [24] * 4
-
-
-async def test_usage_and_stop_reason_are_the_models(running: LocalModel) -> None:
-    reply = await running.complete(REQUEST)
-
-    assert reply.stop_reason == "length"
-    assert reply.usage.input_tokens > 10
-    assert reply.usage.output_tokens == 24
-
-
-async def test_too_long_a_conversation_is_told_apart(running: LocalModel) -> None:
-    with pytest.raises(ContextTooLong):
-        await running.complete(replace(REQUEST, messages=(Message.user("word " * 3000),)))
-
-
-async def test_an_unknown_model_is_refused_with_the_known_ones(running: LocalModel) -> None:
-    with pytest.raises(ModelError, match=r"no local model 'gpt-5'; there are: smollm2-135m"):
-        await running.complete(replace(REQUEST, model="gpt-5"))
-
-
-async def test_a_cancelled_call_frees_its_slot(running: LocalModel) -> None:
-    at_work = 0
-    with anyio.CancelScope() as scope:
-
-        async def emit(_delta: Delta) -> None:
-            nonlocal at_work
-            at_work = await busy(running)
-            scope.cancel()
-
-        await running.complete(replace(REQUEST, max_tokens=1500, emit=emit))
-
-    assert at_work == 1
+async def idle(provider: LocalModel) -> None:
+    """Wait until no slot of the child is at work."""
     with anyio.fail_after(60):
-        while await busy(running):  # noqa: ASYNC110 (the child has no event to wait for)
+        while await busy(provider):  # noqa: ASYNC110 (the child has no event to wait for)
             await anyio.sleep(0.01)
 
 
@@ -303,4 +313,4 @@ except ConfigError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert "pip install '/path/to/agentrail[local]'" in done.stdout
+    assert "pip install 'agentrail-host[local]'" in done.stdout

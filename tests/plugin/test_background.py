@@ -10,14 +10,15 @@ from attrs import define, field
 from agentrail.errors import HostNotRunning
 from agentrail.hook import Funnel, Plugin, PluginFailure, compile_hooks
 from agentrail.plugin import Lives, define_plugin
+from tests.plugin.alone import Alone
 
 pytestmark = pytest.mark.anyio
 
 
-def lives_of(funnel: Funnel, *plugins: Plugin) -> Lives:
+def lives_of(funnel: Funnel, *plugins: Plugin) -> Alone:
     table, faults = compile_hooks(plugins)
     assert faults == ()
-    return Lives(table, funnel)
+    return Alone(table, Lives(funnel))
 
 
 async def hang() -> None:
@@ -136,7 +137,7 @@ async def test_a_plugin_that_is_unknown_or_does_not_run_has_no_background_tasks(
     async with anyio.create_task_group() as host:
         await lives.start(host)
         try:
-            with pytest.raises(HostNotRunning, match="'unknown' does not run"):
+            with pytest.raises(HostNotRunning, match="the plugin does not run"):
                 lives.background("unknown", hang)
         finally:
             await lives.stop()

@@ -16,14 +16,15 @@ from agentrail.errors import HookTimeout, HostNotRunning, PluginStartError
 from agentrail.hook import Funnel, Plugin, PluginFailure, Watchdog, compile_hooks
 from agentrail.plugin import Lives, define_plugin
 from agentrail.testing import FakeClock
+from tests.plugin.alone import Alone
 
 pytestmark = pytest.mark.anyio
 
 
-def lives_of(funnel: Funnel, *plugins: Plugin) -> Lives:
+def lives_of(funnel: Funnel, *plugins: Plugin) -> Alone:
     table, faults = compile_hooks(plugins)
     assert faults == ()
-    return Lives(table, funnel)
+    return Alone(table, Lives(funnel))
 
 
 def diary(name: str, log: list[str], **members: object) -> Plugin:

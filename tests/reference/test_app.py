@@ -42,6 +42,15 @@ async def test_it_answers_over_http(app: AgentApp) -> None:
     assert activity.json()["active"] == {}
 
 
+async def test_it_reads_a_file(app: AgentApp, model: ScriptedModel) -> None:
+    async with http_client(app) as client:
+        note = {"file": ("note.txt", b"The parrot is green.")}
+        answer = await client.post("/chat", data={"message": "What is green?"}, files=note)
+
+    assert answer.status_code == 200
+    assert "The parrot is green." in model.requests[0].messages[-1].text
+
+
 async def test_a_command_is_no_question_for_the_model(app: AgentApp, model: ScriptedModel) -> None:
     async with app.host as host:
         answer = await host.chat(ChatRequest("/help"))

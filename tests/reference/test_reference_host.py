@@ -1,5 +1,8 @@
 """The reference host: what its plugins and routes do, asked over HTTP and in the process."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import anyio
@@ -32,8 +35,23 @@ def test_the_application_composes_and_is_what_is_tested_here(tmp_path: Path) -> 
         "slash-commands",
         "activity",
         "attachment-hints",
+        "attachment-text",
+        "attachment-csv",
+        "attachment-documents",
         "memory-index",
     ]
+
+
+def test_a_model_that_is_named_by_nothing_is_the_local_one() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from profiles import MODEL; print(MODEL)"],
+        env=os.environ | {"AGENTRAIL_MODEL": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == "local:smollm2-135m\n"
 
 
 # Commands
@@ -215,7 +233,9 @@ async def test_activity_goes_down_when_a_client_hangs_up(served: Serve, tmp_path
 # Attachments
 
 
-async def test_a_hint_at_the_files_comes_before_the_message(served: Serve, tmp_path: Path) -> None:
+async def test_what_is_told_of_the_files_comes_before_the_message(
+    served: Serve, tmp_path: Path
+) -> None:
     model = ScriptedModel.repeat("Fine.")
     client = await served(reference(tmp_path, model).app)
     files = [
@@ -227,8 +247,9 @@ async def test_a_hint_at_the_files_comes_before_the_message(served: Serve, tmp_p
     await ask(client, "And now?", sessionId="s")
 
     hint = "Uploaded files: a.txt (text/plain, 5 bytes), b.png (image/png, 8 bytes)"
+    told = "The file 'a.txt':\n\nhello"
     for request in model.requests:
-        assert request.messages[1].text == f"{hint}\n\nWhat is in them?"
+        assert request.messages[1].text == f"{hint}\n\n{told}\n\nWhat is in them?"
     rows = (await client.get("/sessions/s/messages")).json()["messages"]
     assert rows[-1]["message"]["parts"] == [{"type": "text", "text": "What is in them?"}]
 
@@ -241,6 +262,28 @@ async def test_files_may_come_without_words(tmp_path: Path) -> None:
         await host.chat(ChatRequest("", attachments=(file,)))
 
     assert model.requests[0].messages[-1].text.startswith("Uploaded files: a.txt")
+
+
+WITHOUT_THE_EXTRA = """
+import logging, sys
+
+sys.modules["docx"] = None
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+from app import app
+
+print([plugin.name for plugin in app.host.composition.hooks.plugins])
+"""
+
+
+def test_without_its_extra_documents_are_not_read_and_the_log_says_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THE_EXTRA], capture_output=True, text=True, check=True
+    )
+
+    assert "attachment-text" in done.stdout
+    assert "attachment-documents" not in done.stdout
+    why = "documents() needs docx: pip install 'agentrail-host[attachments]'"
+    assert done.stderr == f"INFO PDF and Office files are not read: {why}\n"
 
 
 # The editor

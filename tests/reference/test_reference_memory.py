@@ -79,6 +79,6 @@ async def test_a_user_looks_into_the_memory_and_empties_it(
     forgotten = await host.chat(ChatRequest("/memory forget parrot"))
 
     assert PARROT in found.message
-    assert forgotten.message == "Forgotten: 1 turn."
+    assert forgotten.message.startswith("Forgotten: 1 turn.\n")
     await host.chat(ChatRequest("What about my parrot?"))
     assert recalled(model) == []

@@ -14,6 +14,7 @@ def next_life(store: MemorySessionStore) -> MemorySessionStore:
     revived._sessions = store._sessions
     revived._turns = store._turns
     revived._unannounced = store._unannounced
+    revived._deletions = store._deletions
     return revived
 
 

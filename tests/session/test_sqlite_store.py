@@ -17,6 +17,7 @@ from agentrail.events import MessageDelta, TurnEnd, TurnStart
 from agentrail.messages import Message
 from agentrail.session import Owner, SQLiteSessionStore, recorded
 from agentrail.session import sqlite as sqlite_module
+from agentrail.session._rows import MIGRATIONS
 
 pytestmark = pytest.mark.anyio
 
@@ -352,6 +353,51 @@ async def test_stores_of_one_process_leave_each_others_turns_alone(
     await store.stop()
     assert [turn.turn_id for turn in await other.unannounced()] == ["t"]
     await other.acquire("s", OWNER, wait=0)
+
+
+async def test_stores_of_one_process_leave_each_others_deletions_alone(
+    store: SQLiteSessionStore, other: SQLiteSessionStore
+) -> None:
+    store.release(await store.acquire("s", OWNER))
+    deletion = await store.delete("s")
+
+    assert list(await other.unannounced_deletions()) == []
+    assert list(await store.unannounced_deletions()) == [deletion]
+    await store.stop()
+    assert list(await other.unannounced_deletions()) == [deletion]
+
+
+async def test_nobody_deletes_the_session_that_another_owner_made_elsewhere_under_the_same_id(
+    store: SQLiteSessionStore, other: SQLiteSessionStore
+) -> None:
+    stranger = Owner("tenant", "stranger", "agent")
+    store.release(await store.acquire("s", OWNER))
+    await other.delete("s")
+    other.release(await other.acquire("s", stranger))
+
+    assert await store.find("s") == OWNER
+    assert await store.delete("s") is None
+    assert await other.find("s") == stranger
+    assert await store.find("s") == stranger
+
+
+async def test_a_file_of_a_release_without_the_list_of_deletions_gets_it(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        for script in MIGRATIONS[:2]:
+            connection.executescript(script)
+        connection.execute(
+            "insert into session values (1, 's', 't', 'u', 'a', 1, 1, 0, 0, 0, 0, 0)"
+        )
+        connection.execute("pragma user_version = 2")
+        connection.commit()
+    store = SQLiteSessionStore(path)
+    await store.start()
+
+    deletion = await store.delete("s")
+
+    assert deletion is not None
+    assert deletion.owner == Owner("t", "u", "a")
+    await store.stop()
 
 
 async def test_a_window_is_read_from_the_tail_through_the_index(store: SQLiteSessionStore) -> None:

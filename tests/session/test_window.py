@@ -174,19 +174,28 @@ def test_what_had_begun_to_arrive_is_kept_and_the_turn_ends() -> None:
         TurnStart(turn_id="t", session_id="s"),
         MessageStart(turn_id="t"),
         MessageDelta(turn_id="t", text="first try"),
-        MessageStart(turn_id="t"),
-        MessageDelta(turn_id="t", text="one", reasoning="hidden"),
-        MessageDelta(turn_id="t", text=" two"),
+        MessageStart(turn_id="t", message_id="t.2"),
+        MessageDelta(turn_id="t", message_id="t.2", text="one", reasoning="hidden"),
+        MessageDelta(turn_id="t", message_id="t.2", text=" two"),
     ]
 
     message, error = closing_events(events, code="interrupted", detail="why")
 
     assert isinstance(message, MessageRecorded)
     assert message.message.parts == (Text("one two"),)
-    assert message.message.stop_reason == "error"
+    assert (message.message.id, message.message.stop_reason) == ("t.2", "error")
     assert isinstance(error, TurnError)
     assert (error.code, error.detail, error.retryable) == ("interrupted", "why", True)
     assert {(event.turn_id, event.session_id) for event in (message, error)} == {("t", "s")}
+
+
+def test_a_turn_that_came_with_a_key_cannot_be_asked_for_with_it_again() -> None:
+    (error,) = closing_events(
+        [TurnStart(turn_id="t", fingerprint="f")], code="interrupted", detail="why"
+    )
+
+    assert isinstance(error, TurnError)
+    assert (error.retryable, error.detail.startswith("why; the idempotency key")) == (False, True)
 
 
 def test_an_answer_that_was_recorded_is_not_kept_twice() -> None:

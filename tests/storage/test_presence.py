@@ -74,6 +74,16 @@ done.set()
 sys.exit(any(codes))
 """
 
+TELLS = """
+import sys
+from agentrail.storage import Presence
+presence = Presence(sys.argv[1])
+presence.enter()
+presence.tell(b"I am here")
+print(presence.name, flush=True)
+sys.stdin.read()
+"""
+
 OUT_OF_FILES = """
 import os, resource, sys
 from agentrail.storage import Presence
@@ -165,6 +175,22 @@ def test_to_look_does_not_take_a_lock_from_anybody(path: Path) -> None:
         name = name_of(process)
         assert [presence.has(name) for _ in range(3)] == [True] * 3
         process.kill()
+
+
+def test_the_others_are_found_with_what_they_tell(path: Path) -> None:
+    presence = Presence(path)
+    assert presence.others() == {}
+    presence.tell(b"nobody is there to tell it")
+    with other(path, TELLS) as talker, other(path) as silent:
+        presence.enter()
+        presence.tell(b"and of this one no more than of the others")
+        told, nothing = name_of(talker), name_of(silent)
+        assert presence.others() == {told: b"I am here", nothing: b""}
+        talker.kill()
+        talker.wait()
+        assert presence.others() == {nothing: b""}
+        silent.kill()
+    presence.leave()
 
 
 def test_users_in_one_process_are_there_for_each_other(path: Path) -> None:

@@ -170,7 +170,11 @@ def test_the_route_serves_a_scrape_where_it_is_set_up_and_404_where_not(tmp_path
         assert 'agentrail_turn_outcome="completed"' in answer.text
     with serving(tmp_path) as server:
         answer = server.client.get("/metrics")
-        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        body = answer.json()
+        assert (answer.status_code, body["code"], body["title"]) == (404, "not_found", "Not found")
+        assert body["detail"] == (
+            "GET /metrics: no metrics here: set OTEL_METRICS_EXPORTER=prometheus"
+        )
 
 
 def test_with_an_authenticator_the_route_is_for_those_with_its_role(tmp_path: Path) -> None:
@@ -232,3 +236,48 @@ def test_an_unknown_mode_is_a_composition_error() -> None:
 
     assert done.returncode == 1
     assert "hook_spans" in done.stderr.splitlines()[-1]
+
+
+STRANGERS = """
+from agentrail import ChatResponse, Message, Route, tool
+from agentrail.messages import ToolCall
+@tool
+def ping() -> str:
+    "Answer."
+    return "pong"
+def intercept(request, _context):
+    return ChatResponse("mine") if request.text == "/mine" else None
+call = ToolCall("1", "made up \\ud800" + "x" * 1_000)
+app = create_app(AppConfig(
+    profiles=[Profile(id="assistant", model="scripted:any", tools=[ping])],
+    providers=[ScriptedModel([Message.assistant((call,)), "fine"])],
+    plugins=[define_plugin("p", intercept_chat_request=intercept)],
+    store=MemorySessionStore(),
+))
+async def main():
+    async with app.host as host:
+        await host.chat(ChatRequest("hi"))
+        await host.chat(ChatRequest("/mine", agent_id="stranger-1"))
+        try:
+            await host.chat(ChatRequest("hi", agent_id="stranger-2"))
+        except Exception as error:
+            assert error.code == "agent_not_found", error
+anyio.run(main)
+measured = reader.get_metrics_data().to_json()
+spans = exporter.get_finished_spans()
+names = sorted({span.name for span in spans if "hook" not in span.name})
+(tool,) = [span for span in spans if span.name == "execute_tool"]
+print(json.dumps(["stranger" in measured, "_OTHER" in measured, names]))
+print(json.dumps(tool.attributes["gen_ai.tool.name"]), tool.status.status_code.name)
+"""
+
+
+def test_agents_and_tools_that_there_are_not_make_no_series_and_no_names_of_spans() -> None:
+    # What a caller or a model makes up can be anything, and as many as they like.
+    done = run(SPANS + EXEMPLARS.replace("trace.set_tracer_provider", "") + HOST + STRANGERS)
+
+    assert done.returncode == 0, done.stderr
+    told, tool = done.stdout.splitlines()[-2:]
+    spans = ["chat any", "execute_tool", "invoke_agent", "invoke_agent assistant"]
+    assert json.loads(told) == [False, True, spans]
+    assert tool == json.dumps("made up ?" + "x" * 247) + " ERROR"

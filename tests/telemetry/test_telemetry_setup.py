@@ -129,7 +129,7 @@ def test_a_missing_package_is_a_config_error_that_says_what_to_install(missing: 
 
     assert done.returncode == 1
     assert "agentrail.errors.ConfigError: " in done.stderr
-    assert "pip install '/path/to/agentrail[otlp]'" in done.stderr
+    assert "pip install 'agentrail-host[otlp]'" in done.stderr
 
 
 @pytest.mark.anyio

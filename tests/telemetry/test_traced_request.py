@@ -248,6 +248,7 @@ def test_spans_have_their_attributes_and_no_others(traced: Traced) -> None:
         "agentrail.generation": 1,
         "agentrail.transport": "http",
         "agentrail.turn.id": traced.answer["turnId"],
+        "agentrail.turn.outcome": "completed",
         "gen_ai.agent.name": "Anna",
         "gen_ai.operation.name": "invoke_agent",
         "gen_ai.provider.name": "openai",

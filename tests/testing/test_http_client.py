@@ -121,7 +121,7 @@ async def test_without_a_server_it_says_what_is_missing(monkeypatch: pytest.Monk
     for name in ("uvicorn", "hypercorn.trio"):
         monkeypatch.setitem(sys.modules, name, None)
     recorder = HookRecorder(hooks=["start"])
-    with pytest.raises(ConfigError, match=r"agentrail\[server\]"):
+    with pytest.raises(ConfigError, match="pip install 'agentrail-host"):
         async with http_client(app_of(ScriptedModel([]), recorder)):
             pass
     assert recorder.log == []

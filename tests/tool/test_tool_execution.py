@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+import sys
 import threading
 
 import anyio
@@ -127,6 +128,26 @@ async def test_wrong_arguments_are_an_error_and_nothing_runs(
 
     assert (result.outcome, ran) == ("error", [])
     assert "Expected `int`, got `str` - at `$.upto`" in result.content
+
+
+@pytest.mark.parametrize("in_thread", [True, False])
+async def test_a_tool_that_would_end_the_process_has_failed(
+    context: RequestContext, watchdog: Watchdog, in_thread: bool
+) -> None:
+    @tool(name="leave")
+    async def leave() -> str:
+        """Leave."""
+        sys.exit(3)
+
+    @tool(name="leave")
+    def leave_from_thread() -> str:
+        """Leave."""
+        sys.exit(3)
+
+    call = tool_endpoint(toolset(leave_from_thread if in_thread else leave), watchdog, 5.0)
+
+    result = await run_tool(call, request_for(context, "leave"))
+    assert (result.outcome, result.content) == ("error", "tool leave failed: SystemExit")
 
 
 async def test_a_tool_error_is_told_as_it_is(

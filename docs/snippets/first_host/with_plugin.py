@@ -1,3 +1,5 @@
+from itertools import cycle
+
 from agentrail import (
     AppConfig,
     ChatRequest,
@@ -31,7 +33,7 @@ commands = define_plugin("commands", intercept_chat_request=history)
 
 assistant = Profile(id="assistant", model="scripted:any", prompt="Be brief.", tools=[count_letter])
 model = ScriptedModel(
-    [call_tools(("count_letter", {"word": "strawberry", "letter": "r"})), "There are three."]
+    cycle([call_tools(("count_letter", {"word": "strawberry", "letter": "r"})), "There are three."])
 )
 
 # region app

@@ -1,4 +1,6 @@
 # region imports
+from itertools import cycle
+
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -49,7 +51,7 @@ async def ask(request: Request, host: Host) -> Response:
 
 assistant = Profile(id="assistant", model="scripted:any", prompt="Be brief.", tools=[count_letter])
 model = ScriptedModel(
-    [call_tools(("count_letter", {"word": "strawberry", "letter": "r"})), "There are three."]
+    cycle([call_tools(("count_letter", {"word": "strawberry", "letter": "r"})), "There are three."])
 )
 
 # region app

@@ -1,3 +1,5 @@
+from itertools import cycle
+
 from agentrail import AppConfig, Profile, ScriptedModel, create_app, tool
 from agentrail.model import call_tools
 
@@ -10,7 +12,7 @@ def count_letter(word: str, letter: str) -> int:
 
 assistant = Profile(id="assistant", model="scripted:any", prompt="Be brief.", tools=[count_letter])
 model = ScriptedModel(
-    [call_tools(("count_letter", {"word": "strawberry", "letter": "r"})), "There are three."]
+    cycle([call_tools(("count_letter", {"word": "strawberry", "letter": "r"})), "There are three."])
 )
 
 app = create_app(AppConfig(profiles=[assistant], providers=[model]))

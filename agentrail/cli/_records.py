@@ -1,0 +1,85 @@
+"""The commands of ``agentrail audit`` and ``agentrail token``."""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Annotated
+
+import typer
+
+from agentrail.cli._options import AppOption, DataDir, Json, Url, Where
+
+audit = typer.Typer(help="Who changed what.", no_args_is_help=True)
+token = typer.Typer(help="The bearer tokens of a host.", no_args_is_help=True)
+
+
+def _audit() -> ModuleType:
+    return import_module("agentrail.cli._audit")
+
+
+def _token() -> ModuleType:
+    return import_module("agentrail.cli._token")
+
+
+@audit.command("verify")
+def audit_verify(
+    head: Annotated[
+        str | None, typer.Option(help="An entry that was noted before, as NUMBER:HASH.")
+    ] = None,
+    application: AppOption = "app:app",
+    data_dir: DataDir = None,
+    url: Url = None,
+) -> None:
+    """Check that no entry of the audit log was changed or removed."""
+    if not _audit().verify(Where(application, data_dir, url), head):
+        raise typer.Exit(1)
+
+
+@audit.command("list")
+def audit_list(
+    prefix: Annotated[
+        str, typer.Argument(metavar="object", help="What their objects begin with.")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The last so many.")] = 100,
+    as_json: Json = False,
+    application: AppOption = "app:app",
+    data_dir: DataDir = None,
+    url: Url = None,
+) -> None:
+    """Print the audit log, the oldest entry first."""
+    _audit().show(Where(application, data_dir, url), prefix, limit, as_json=as_json)
+
+
+@token.command("create")
+def token_create(
+    user: Annotated[str, typer.Argument(help="The user that it stands for.")],
+    role: Annotated[
+        list[str], typer.Option(help="viewer, operator, publisher, admin or auditor; repeatable.")
+    ],
+    application: AppOption = "app:app",
+    data_dir: DataDir = None,
+    url: Url = None,
+) -> None:
+    """Make a token and print it, this once."""
+    _token().create(Where(application, data_dir, url), user, role)
+
+
+@token.command("list")
+def token_list(
+    as_json: Json = False,
+    application: AppOption = "app:app",
+    data_dir: DataDir = None,
+    url: Url = None,
+) -> None:
+    """Print the tokens, of each no more than how it begins."""
+    _token().show(Where(application, data_dir, url), as_json=as_json)
+
+
+@token.command("revoke")
+def token_revoke(
+    token_id: Annotated[str, typer.Argument(metavar="token", help="The token, by its id.")],
+    application: AppOption = "app:app",
+    data_dir: DataDir = None,
+    url: Url = None,
+) -> None:
+    """Accept a token no more."""
+    _token().revoke(Where(application, data_dir, url), token_id)

@@ -1,0 +1,41 @@
+"""How a host deals with plugin packages."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from attrs import field, frozen
+
+
+def secret_variable(name: str) -> str | None:
+    """Return the value of the environment variable ``AGENTRAIL_SECRET_`` and the name."""
+    return os.environ.get(f"AGENTRAIL_SECRET_{name}")
+
+
+def _paths(paths: Sequence[str | Path]) -> tuple[Path, ...]:
+    return tuple(Path(path) for path in paths)
+
+
+@frozen(kw_only=True)
+class PackageSettings:
+    """Where plugin packages come from, and what they are given."""
+
+    directories: Sequence[str | Path] = field(default=(), converter=_paths)
+    """Each directory in them that has a manifest is a package, and so is each ``.py`` file with a
+    manifest in a comment.  They are the application's own code: they run without being approved."""
+    watch: bool = False
+    """Whether a package in one of the directories is loaded anew when its files change."""
+    quiet_seconds: float = 1.0
+    """How long its files must not have changed for that."""
+    uploads: bool = True
+    """Whether packages may be uploaded."""
+    config: Mapping[str, Mapping[str, object]] = field(factory=dict[str, Mapping[str, object]])
+    """The configuration of packages by their ids, over what their manifests say."""
+    secrets: Callable[[str], str | None] = secret_variable
+    """Returns the value of a secret; by default of the variable ``AGENTRAIL_SECRET_<NAME>``."""
+    load_seconds: float = 10.0
+    """How long loading a package's code may take."""
+    drain_seconds: float = 60.0
+    """How long runs that began with a package may go on after it was switched off."""
+    idle_seconds: float = 600.0
+    """After how long without a call a package that is loaded on demand is put away again."""

@@ -1,0 +1,37 @@
+"""The packages of a host: which there are, their states, and how they change."""
+
+from agentrail.registry._alone import alone_in
+from agentrail.registry._audited import By
+from agentrail.registry._events import Events, Handler
+from agentrail.registry._inventory import Inventory
+from agentrail.registry._known import (
+    Commit,
+    PackageInfo,
+    Retired,
+    Swap,
+    ToolInfo,
+    VersionInfo,
+)
+from agentrail.registry._machine import State
+from agentrail.registry._packages import Packages
+from agentrail.registry._rows import SCHEMA, PackageEvent
+from agentrail.registry._running import Running
+
+__all__ = [
+    "SCHEMA",
+    "By",
+    "Commit",
+    "Events",
+    "Handler",
+    "Inventory",
+    "PackageEvent",
+    "PackageInfo",
+    "Packages",
+    "Retired",
+    "Running",
+    "State",
+    "Swap",
+    "ToolInfo",
+    "VersionInfo",
+    "alone_in",
+]

@@ -1,0 +1,399 @@
+"""Switching packages on and off in a running host: loading, swapping, draining, unloading."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+from attrs import define, evolve, field
+
+from agentrail.clock import Clock
+from agentrail.errors import (
+    AgentrailError,
+    HostNotRunning,
+    PackageError,
+    PackageStateError,
+    StorageError,
+)
+from agentrail.hook import Call, Plugin
+from agentrail.messages import ToolResult
+from agentrail.package import Loaded, Runner
+from agentrail.plugin import PackageSettings
+from agentrail.registry._audited import HOST, Log, audit
+from agentrail.registry._context import check_surroundings
+from agentrail.registry._events import Events
+from agentrail.registry._known import Commit, Entry, Known, Retired, Swap
+from agentrail.registry._lazy import is_lazy, lazy_plugin
+from agentrail.registry._loads import Loads, remove
+from agentrail.registry._machine import Event, State
+from agentrail.registry._order import check_dependencies, check_dependents, in_order
+from agentrail.registry._rows import write_version
+from agentrail.requests import ToolRequest
+from agentrail.storage import Database
+
+T = TypeVar("T")
+
+_log = logging.getLogger("agentrail.registry")
+
+
+@define(slots=True, eq=False)
+class Running:
+    """What of the packages is part of the host at the moment.
+
+    But for ``wake`` and ``watch``, its methods are called through ``alone``.
+    """
+
+    settings: PackageSettings
+    database: Database
+    events: Events
+    clock: Clock
+    runner: Runner
+    swap: Swap
+    directory: Path
+    """Under which packages have directories of their own."""
+    sessions: Path | None
+    """The session database, where there is a file of it."""
+    entries: dict[str, Entry] = field(factory=dict[str, Entry])
+    lock: anyio.Lock = field(factory=anyio.Lock)
+    """Held by whoever changes something; nobody waits for runs meanwhile."""
+    follows: bool = field(default=False, init=False)
+    """Whether another process changes the packages."""
+    _group: TaskGroup | None = field(default=None, init=False)
+    """Owns what goes on when nobody waits for it; None while the host does not run."""
+    _loads: Loads | None = field(default=None, init=False)
+
+    async def begin(self, group: TaskGroup) -> None:
+        """Allow changes from now on, in tasks of the group."""
+        self._group = group
+        self._loads = Loads(
+            self.settings, self.database, self.events, self.runner, self.directory, self.sessions
+        )
+        await self._loads.start()
+
+    async def rest(self) -> None:
+        """Let the change under way end, and no other begin."""
+        async with self.lock:
+            self._group = None
+
+    async def close(self) -> None:
+        """Unload all packages; the host has stopped, and uses none of them any more."""
+        self._group = None
+        if self._loads is not None:
+            await self._loads.close()
+
+    async def alone(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something while nothing else is done, and return what it returns.
+
+        It is done to its end, also when who asked for it is gone.
+
+        Raises:
+            HostNotRunning: the host does not run.
+            PackageStateError: another process changes the packages.
+        """
+        if self.follows:
+            raise PackageStateError(_FOLLOWS)
+        over, results, failures = anyio.Event(), list[T](), list[Exception]()
+
+        async def run() -> None:
+            try:
+                async with self.lock:
+                    self._owner()
+                    results.append(await work())
+            except Exception as error:  # noqa: BLE001 - boundary: plugin, and raised below
+                failures.append(error)
+            finally:
+                over.set()
+
+        self._owner().start_soon(run)
+        await over.wait()
+        if failures:
+            raise failures[0]
+        if not results:
+            raise HostNotRunning(_STOPPED)
+        return results[0]
+
+    async def switch_on(self, entry: Entry, known: Known) -> None:
+        """Load a version and make it part of the host.
+
+        Raises:
+            PackageStateError: it cannot be switched on in its state, or misses what it depends on.
+            PackageError: it was loaded and failed; it is ``failed`` now, and says why.
+        """
+        before = known.state
+        known.step(Event.ENABLE)
+
+        async def work() -> None:
+            check_dependencies(known, self.entries)
+            check_surroundings(self.settings, entry, known)
+            if known.package is not None and is_lazy(known.package.manifest):
+                known.plugin = lazy_plugin(known.package.manifest, partial(self.wake, entry, known))
+            else:
+                await self._load(entry, known)
+            await self.swap(self.plugins())
+
+        await self._attempt(entry, known, before, work)
+        known.step(Event.STARTED if known.loaded is not None else Event.DEFER)
+        self.events.emit("enable", entry.id, known.row.version)
+
+    async def switch_off(self, entry: Entry, known: Known, commit: Commit) -> None:
+        """Take a version out of the host; runs that began with it go on with it.
+
+        Raises:
+            PackageStateError: another package that is on depends on it.
+        """
+        if known.state is State.FAILED:
+            await commit()
+            known.step(Event.DISABLE)
+            return
+        check_dependents(entry, known, None, self.entries)
+        retired = await self._swap_without(known, None, commit)
+        known.step(Event.DISABLE)
+        self._let_go(entry, known, retired)
+        self.events.emit("disable", entry.id, known.row.version)
+
+    async def exchange(self, entry: Entry, old: Known, new: Known, commit: Commit) -> None:
+        """Put one version in the place of another in one swap.
+
+        Raises:
+            PackageStateError: the new one cannot be switched on, or others cannot do with it.
+            PackageError: it failed; the old one is as it was.
+        """
+        before = new.state
+        check_dependents(entry, old, new, self.entries)
+        new.step(Event.ENABLE)
+
+        async def work() -> Retired:
+            check_dependencies(new, self.entries)
+            check_surroundings(self.settings, entry, new)
+            plugin, old.plugin, swapped = old.plugin, None, False
+            try:
+                await self._load(entry, new)
+                retired = await self.swap(self.plugins(), commit)
+                swapped = True
+            finally:
+                if not swapped:
+                    old.plugin = plugin
+            return retired
+
+        retired = await self._attempt(entry, new, before, work, storm=False)
+        new.step(Event.STARTED)
+        old.step(Event.DISABLE)
+        self._let_go(entry, old, retired)
+
+    async def wake(self, entry: Entry, known: Known) -> Plugin:
+        """Return the plugin of a package that is loaded on demand, loaded and started.
+
+        Raises:
+            PackageError: it could not be, or was switched off meanwhile.
+        """
+        if known.state is State.ACTIVE and known.loaded is not None:
+            return known.loaded.plugin
+        return await self.alone(partial(self._wake, entry, known))
+
+    async def watch(
+        self, request: ToolRequest, call_next: Call[ToolRequest, ToolResult]
+    ) -> ToolResult:
+        """Note each call of a package's tool; this is a tool middleware."""
+        name = request.call.name
+        names = [each for each in self.entries if name.startswith(f"{each}__")]
+        known = self.entries[max(names, key=len)].on if names else None
+        if known is None:
+            return await call_next(request)
+        known.called_at = self.clock.monotonic()
+        result = await call_next(request)
+        known.called_at = self.clock.monotonic()
+        error = "" if result.outcome == "ok" else f"{result.outcome}: {result.content[:200]}"
+        self.events.emit("execute", known.row.id, known.row.version, message=name, error=error)
+        return result
+
+    async def put_idle_away(self) -> None:
+        """Unload the packages that are loaded on demand and were not called for a while."""
+        late = self.clock.monotonic() - self.settings.idle_seconds
+        for entry in list(self.entries.values()):
+            known = entry.on
+            if known is None or known.package is None or known.loaded is None:
+                continue
+            if is_lazy(known.package.manifest) and known.called_at <= late:
+                lazy = lazy_plugin(known.package.manifest, partial(self.wake, entry, known))
+                try:
+                    retired = await self._swap_without(known, lazy)
+                except AgentrailError as error:
+                    _log.error("%s could not be put away: %s", known, error.detail)
+                    continue
+                known.step(Event.REST)
+                self._let_go(entry, known, retired)
+                self.events.emit("rest", entry.id, known.row.version)
+
+    async def forget(self, package: str) -> None:
+        """Remove what a package kept in files."""
+        await anyio.to_thread.run_sync(remove, self.directory / "data" / package)
+
+    def plugins(self) -> list[Plugin]:
+        """Return the plugins of the packages that are on, each after those that it depends on."""
+        on = {
+            entry.id: known
+            for entry in self.entries.values()
+            for known in (*entry.versions.values(), entry.coming)
+            if known is not None and known.plugin is not None
+        }
+        order = in_order({package: known.package for package, known in on.items()})
+        return [plugin for package in order if (plugin := on[package].plugin) is not None]
+
+    def order(self, entries: Sequence[Entry]) -> list[str]:
+        """Return the ids of packages, each after those that it depends on, else by name.
+
+        Raises:
+            PackageError: they depend on each other in a circle.
+        """
+        active = {entry.id: entry.active for entry in entries}
+        return in_order({id_: known.package if known else None for id_, known in active.items()})
+
+    async def _wake(self, entry: Entry, known: Known) -> Plugin:
+        if known.state is State.ACTIVE and known.loaded is not None:
+            return known.loaded.plugin
+        if known.state is not State.IDLE:
+            raise PackageStateError(f"{known} was switched off")
+        lazy, woken = known.plugin, False
+        known.called_at = self.clock.monotonic()
+
+        async def work() -> Plugin:
+            check_surroundings(self.settings, entry, known)
+            plugin = await self._load(entry, known)
+            await self.swap(self.plugins())
+            return plugin
+
+        try:
+            plugin = await self._attempt(entry, known, State.IDLE, work)
+            woken = True
+        finally:
+            if not woken and known.state is State.IDLE:
+                known.plugin = lazy
+            elif not woken:  # it is quarantined
+                await self.swap(self.plugins())
+        known.step(Event.WAKE)
+        return plugin
+
+    async def _swap_without(
+        self, known: Known, instead: Plugin | None, commit: Commit | None = None
+    ) -> Retired:
+        plugin, known.plugin, swapped = known.plugin, instead, False
+        try:
+            retired = await self.swap(self.plugins(), commit)
+            swapped = True
+        finally:
+            if not swapped:
+                known.plugin = plugin
+        return retired
+
+    def _let_go(self, entry: Entry, known: Known, retired: Retired) -> None:
+        """Have a version unloaded when no run uses it any more."""
+        loaded, known.loaded = known.loaded, None
+        if known.state is State.DRAINING:
+            known.plugin = None
+        if not known.draining:
+            known.drained = anyio.Event()
+        known.draining += 1
+        self._owner().start_soon(self._drain, entry, known, retired, loaded)
+
+    async def _drain(
+        self, entry: Entry, known: Known, retired: Retired, loaded: Loaded | None
+    ) -> None:
+        await retired.wait()
+        await self._unload(loaded)
+        if loaded is not None:
+            self.events.emit("unload", entry.id, known.row.version)
+        known.draining -= 1
+        if not known.draining:
+            if known.state is State.DRAINING:
+                known.step(Event.DRAINED)
+            known.drained.set()
+
+    async def _load(self, entry: Entry, known: Known) -> Plugin:
+        assert self._loads is not None  # noqa: S101 - as changes are allowed
+        known.loaded = await self._loads.load(entry, known)
+        known.plugin = known.loaded.plugin
+        return known.plugin
+
+    async def _unload(self, loaded: Loaded | None) -> None:
+        if loaded is not None and self._loads is not None:
+            await self._loads.unload(loaded)
+
+    async def _attempt(
+        self,
+        entry: Entry,
+        known: Known,
+        before: State,
+        work: Callable[[], Awaitable[T]],
+        *,
+        storm: bool = True,
+    ) -> T:
+        """Do what makes a version part of the host.
+
+        When it is cancelled, or what it is to be cannot be written, the version is as ``before``.
+        What has failed is ``failed``; with ``storm`` it is quarantined when it fails too often.
+
+        Raises:
+            PackageError: it failed.
+            StorageError: it could not be written.
+        """
+        over = False
+        try:
+            result = await work()
+            over = True
+        except StorageError:
+            raise
+        except Exception as error:  # boundary: plugin
+            over = True
+            raise await self._broke(entry, known, error, storm=storm) from error
+        finally:
+            if not over:
+                await self._put_away(known)
+                known.state = before
+        return result
+
+    async def _broke(
+        self, entry: Entry, known: Known, error: Exception, *, storm: bool
+    ) -> PackageError:
+        await self._put_away(known)
+        known.reason = getattr(error, "detail", f"{type(error).__name__}: {error}")
+        crashed = storm and not self.follows and not isinstance(error, PackageStateError)
+        if crashed and entry.crashes.note(self.clock.monotonic()):
+            await self._quarantine(known)
+        elif known.state is not State.IDLE:  # what is loaded on demand is tried at the next call
+            known.step(Event.FAIL, known.reason)
+        _log.warning("%s failed: %s", known, known.reason)
+        self.events.emit("error", entry.id, known.row.version, error=known.reason)
+        if isinstance(error, PackageStateError):
+            return error
+        return PackageError(f"{known} was not switched on: {known.reason}")
+
+    async def _quarantine(self, known: Known) -> None:
+        before, row = known.state, evolve(known.row, state=State.QUARANTINED)
+        known.step(Event.QUARANTINE, known.reason)
+        change = audit(HOST, "quarantine", known, before, row.state)
+
+        def committed() -> None:
+            known.row = row
+
+        try:
+            await Log(self.database, self.clock).write(
+                [change], [partial(write_version, row=row)], committed
+            )
+        except StorageError as error:
+            _log.error("that %s is quarantined could not be written: %s", known, error.detail)
+
+    async def _put_away(self, known: Known) -> None:
+        loaded, known.loaded, known.plugin = known.loaded, None, None
+        await self._unload(loaded)
+
+    def _owner(self) -> TaskGroup:
+        if self._group is None:
+            raise HostNotRunning(_STOPPED)
+        return self._group
+
+
+_FOLLOWS = "another process changes the packages of this data directory: ask that one"
+_STOPPED = "the host does not run, so nothing is changed in its packages"
