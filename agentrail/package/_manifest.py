@@ -107,6 +107,7 @@ def parse_manifest(document: Document) -> Manifest:
             fields.fault("name" if name else "id", wrong, "manifest_id")
     dependencies = fields.table("dependencies")
     contributes = fields.table("contributes")
+    activation = fields.table("activation")
     manifest = Manifest(
         id=given,
         name=name or given,
@@ -128,10 +129,11 @@ def parse_manifest(document: Document) -> Manifest:
         plugins=_plugins(dependencies, given),
         config=fields.table("config").data,
         config_schema=_schema(fields, "config_schema"),
-        events=fields.table("activation").texts("events", check=_pattern(_EVENT, "an event")),
+        events=activation.texts("events", check=_pattern(_EVENT, "an event")),
         tools=tuple(_tool(tool) for tool in contributes.tables("tools")),
         requires_host=_host(fields),
     )
+    activation.no_more()
     dependencies.no_more()
     contributes.no_more()
     fields.no_more()

@@ -33,5 +33,7 @@ async def _open(directory: Path, *, guarded: bool) -> AsyncGenerator[Site]:
         with site.logs:
             async with http_client(site.app(site.tokens if guarded else None)) as site.client:
                 yield site
+        await site.packages.rest()
+        await site.packages.close()
         group.cancel_scope.cancel()
     await site.database.stop()

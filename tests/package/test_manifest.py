@@ -312,6 +312,7 @@ def table() -> list[tuple[str, str]]:
         (GOOD + '[dependencies]\nplugins = ["geo>=1", "geo<1"]\n', "dependency_conflict"),
         (GOOD + '[dependencies]\nplugins = ["geo~1"]\n', "dependency_forbidden"),
         (GOOD + '[activation]\nevents = ["onEverything"]\n', "manifest_schema"),
+        (GOOD + "[activation]\nevent = []\n", "manifest_schema"),
         (GOOD + "config_schema = 3\n", "manifest_schema"),
         (GOOD + '[config_schema]\n"$ref" = "http://127.0.0.1:9/x"\n', "manifest_schema"),
         (GOOD + '[config_schema]\n"$ref" = "file:///etc/passwd"\n', "manifest_schema"),
