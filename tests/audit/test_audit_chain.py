@@ -1,7 +1,7 @@
 """The audit chain: whatever is done to it afterwards shows."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,24 @@ from hypothesis import strategies as st
 
 from agentrail.audit import SCHEMA, Audit, append, entries, verify
 
+OPEN: list[sqlite3.Connection] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """Closes what a test has opened."""
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
+def database(path: str | Path = ":memory:") -> sqlite3.Connection:
+    OPEN.append(sqlite3.connect(path))
+    return OPEN[-1]
+
 
 def chain(length: int = 5) -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:")
+    connection = database()
     connection.executescript(SCHEMA)
     for number in range(1, length + 1):
         entry = Audit(
@@ -35,14 +50,14 @@ def test_a_chain_that_nobody_touched_is_whole() -> None:
 
 
 def test_the_chain_goes_on_when_the_file_is_opened_again(tmp_path: Path) -> None:
-    sqlite3.connect(tmp_path / "host.db").executescript(SCHEMA).connection.close()
+    database(tmp_path / "host.db").executescript(SCHEMA)
     for _ in range(2):
-        connection = sqlite3.connect(tmp_path / "host.db")
+        connection = database(tmp_path / "host.db")
         append(connection, Audit(actor="ada", action="a", object="o"), 1.0)
         connection.commit()
         connection.close()
 
-    report = verify(sqlite3.connect(tmp_path / "host.db"))
+    report = verify(database(tmp_path / "host.db"))
     assert (report.entries, report.faults) == (2, ())
 
 
@@ -109,7 +124,7 @@ def test_a_cut_off_end_shows_against_a_head_that_was_noted() -> None:
 
 def test_a_chain_written_anew_shows_against_a_head_that_was_noted() -> None:
     head = (5, verify(chain()).head)
-    other = sqlite3.connect(":memory:")
+    other = database()
     other.executescript(SCHEMA)
     for number in range(5):
         append(other, Audit(actor="eve", action="a", object="o"), float(number))

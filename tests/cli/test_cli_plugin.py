@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from signal import SIGKILL
 
@@ -313,7 +314,7 @@ def test_an_audit_log_that_was_changed_is_found(here: Path) -> None:
     assert agentrail(here, "audit", "verify", "--head", f"2:{'0' * 64}").status == 1
     assert agentrail(here, "audit", "verify", "--head", "nonsense").status == 2
 
-    with sqlite3.connect(here / "data" / "host.db") as database:
+    with closing(sqlite3.connect(here / "data" / "host.db")) as database, database:
         database.execute("drop trigger audit_is_not_changed")
         database.execute("update audit set actor = 'nobody' where seq = 2")
     database.close()

@@ -7,6 +7,7 @@ import logging
 import sys
 import textwrap
 import threading
+import time
 import traceback
 import weakref
 from collections.abc import Iterator, Mapping
@@ -331,7 +332,10 @@ async def test_what_was_unloaded_is_garbage(tmp_path: Path, behind: Behind) -> N
 
     await loaded.unload()
     del mine, loaded
-    await anyio.to_thread.run_sync(gc.collect)  # the loop and its threads go on to other things
+    async with anyio.create_task_group() as threads:  # each keeps the last thing that it did
+        for _ in range(40):
+            threads.start_soon(anyio.to_thread.run_sync, time.sleep, 0.01)
+    gc.collect()
 
     assert [ref() for ref in watched] == [None] * 5
     assert not [name for name in logging.Logger.manager.loggerDict if "_package_" in name]

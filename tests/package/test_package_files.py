@@ -289,6 +289,7 @@ def test_the_hosts_modules_are_the_standard_library_and_what_is_installed() -> N
 def test_tests_that_somebody_installed_stand_in_nobodys_way(tmp_path: Path) -> None:
     made = {"METADATA": b"Name: made\nVersion: 1\n", "RECORD": b"mine/x.py,,\ntests/x.py,,\n"}
     write(tmp_path, {f"made-1.dist-info/{name}": data for name, data in made.items()})
+    write(tmp_path, {"mine/x.py": b"", "tests/x.py": b""})  # what is not there does not count
     code = "import agentrail.package as p; print({'mine', 'tests'} & p.host_modules())"
 
     told = subprocess.check_output(

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -33,7 +34,7 @@ PLUG = "create trigger plug before insert on audit begin select raise(abort, 'pl
 
 
 def deny(path: Path, *, on: bool) -> None:
-    with sqlite3.connect(path / "host.db") as database:
+    with closing(sqlite3.connect(path / "host.db")) as database, database:
         database.execute(PLUG if on else "drop trigger plug")
 
 
@@ -83,7 +84,7 @@ async def test_a_change_that_cannot_be_written_has_not_happened(tmp_path: Path, 
         after = shown(await packages.list())
     async with host_of(tmp_path) as host:
         assert shown(await host.part(Packages).list()) == after
-    with sqlite3.connect(tmp_path / "host.db") as database:
+    with closing(sqlite3.connect(tmp_path / "host.db")) as database, database:
         assert verify(database).faults == ()
 
 
@@ -137,7 +138,7 @@ async def test_the_same_upload_twice_at_once_is_one_package(tmp_path: Path) -> N
                 tasks.start_soon(packages.upload, Chunks(archive("p")), "p.zip", ADA)
         with pytest.raises(PackageStateError, match="with other content"):
             await packages.upload(Chunks(archive("p", source="x = 1")), "p.zip", ADA)
-    with sqlite3.connect(tmp_path / "host.db") as database:
+    with closing(sqlite3.connect(tmp_path / "host.db")) as database, database:
         assert len(entries(database)) == 1
 
 
@@ -239,11 +240,11 @@ async def test_a_full_disk_for_events_does_not_stop_the_host(tmp_path: Path) -> 
     plug = "create trigger e before insert on package_event begin select raise(abort, 'full'); end"
     async with host_of(tmp_path) as host:
         packages = host.part(Packages)
-        with sqlite3.connect(tmp_path / "host.db") as database:
+        with closing(sqlite3.connect(tmp_path / "host.db")) as database, database:
             database.execute(plug)
         await upload(packages, "p")
         await packages.switch("p", ADA, on=True)
-        with sqlite3.connect(tmp_path / "host.db") as database:
+        with closing(sqlite3.connect(tmp_path / "host.db")) as database, database:
             database.execute("drop trigger e")
         await packages.switch("p", ADA, on=False)
         await packages.events.flush()
@@ -294,7 +295,7 @@ async def test_a_host_that_is_killed_comes_back_to_what_was_written(
     child.kill()
     child.wait()
     child.stdout.close()
-    with sqlite3.connect(tmp_path / "host.db") as database:
+    with closing(sqlite3.connect(tmp_path / "host.db")) as database, database:
         assert verify(database).faults == ()
         enabled, active = database.execute("select enabled, active from package").fetchone()
         rows = set(

@@ -3,6 +3,7 @@
 import sqlite3
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -359,7 +360,7 @@ async def test_a_deleted_package_leaves_nothing_but_its_history(tmp_path: Path) 
             await packages.get("p")
         assert not (tmp_path / "plugins" / "data" / "p").exists()
         assert not list((tmp_path / "packages").iterdir())
-    with sqlite3.connect(tmp_path / "host.db") as database:
+    with closing(sqlite3.connect(tmp_path / "host.db")) as database, database:
         assert database.execute("select count(*) from package_value").fetchone() == (0,)
         assert database.execute("select enabled, active from package").fetchall() == [(None, None)]
         assert verify(database).faults == ()

@@ -3,7 +3,7 @@
 import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -201,7 +201,7 @@ class Life(RuleBasedStateMachine):
 
     def written(self) -> Model:
         """Return what the file says."""
-        with sqlite3.connect(self.data / "host.db") as database:
+        with closing(sqlite3.connect(self.data / "host.db")) as database, database:
             row = database.execute("select active, previous, enabled from package").fetchone()
             versions = database.execute(
                 "select version, state from package_version where state <> 'deleted'"
