@@ -36,8 +36,6 @@ class Lives:
     """The running plugins of a host, whichever of its compositions they belong to."""
 
     funnel: Funnel
-    on_broken: Callable[[Plugin, Exception], None] | None = None
-    """Is told of a plugin that broke down while it ran."""
     _group: TaskGroup = field(init=False)
     _lives: dict[int, _Life] = field(factory=dict[int, _Life], init=False)
     """By the identity of the plugin, in the order of their starts."""

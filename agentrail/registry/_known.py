@@ -7,7 +7,7 @@ from typing import Protocol
 import anyio
 from attrs import define, field
 
-from agentrail.errors import PackageNotFound
+from agentrail.errors import PackageNotFound, PackageStateError
 from agentrail.hook import Plugin
 from agentrail.messages import Wire
 from agentrail.package import Loaded, Package, Version
@@ -83,6 +83,17 @@ class Known:
         """
         self.state = step(self.state, event, str(self))
         self.reason = reason
+
+    def check_ready(self) -> None:
+        """Return when it can be switched on.
+
+        Raises:
+            PackageStateError: it cannot, and why.
+        """
+        if self.package is None:
+            message = f"{self} cannot be used: {self.reason or 'its files are gone'}"
+            raise PackageStateError(message)
+        step(self.state, Event.ENABLE, str(self))
 
 
 @define(slots=True, eq=False)

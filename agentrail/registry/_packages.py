@@ -1,9 +1,10 @@
 """The packages of a host, and everything that an administrator does to them."""
 
 import logging
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -29,6 +30,8 @@ from agentrail.registry._machine import Crashes, Event, State, step
 from agentrail.registry._order import Circle
 from agentrail.registry._running import Running
 from agentrail.registry._watch import check_watch, watch
+
+T = TypeVar("T")
 
 _log = logging.getLogger("agentrail.registry")
 
@@ -140,7 +143,7 @@ class Packages:
         try:
             package = await anyio.to_thread.run_sync(self.inventory.examine, received.path, name)
             take_in = partial(self.inventory.take_in, package, received.sha256, by)
-            return self._info(await self.running.alone(take_in))
+            return self._info(await self._change(take_in))
         finally:
             with anyio.CancelScope(shield=True):
                 await store.discard(received)
@@ -186,7 +189,7 @@ class Packages:
             self.events.emit(action, entry.id, known.row.version, message=f"by {by.actor}")
             return self._info(entry)
 
-        return await self.running.alone(change)
+        return await self._change(change)
 
     async def switch(self, package: str, by: By, *, on: bool | None) -> PackageInfo:
         """Switch a package on or off; None leaves it to its manifest again.
@@ -196,7 +199,7 @@ class Packages:
             PackageStateError: it cannot be, as one cannot that was not promoted.
             PackageError: it failed; it is tried again when the host starts.
         """
-        return await self.running.alone(partial(self._switch, package, by, on))
+        return await self._change(partial(self._switch, package, by, on))
 
     async def upgrade(self, package: str, by: By, *, version: str | None = None) -> PackageInfo:
         """Use another version, by default the newest; runs under way go on with the old one.
@@ -212,7 +215,7 @@ class Packages:
             new = entry.version(version) if version is not None else entry.present[-1]
             return await self._use(entry, new, by, "upgrade")
 
-        return await self.running.alone(change)
+        return await self._change(change)
 
     async def rollback(self, package: str, by: By, *, version: str | None = None) -> PackageInfo:
         """Use the version that was used before, or another one, again.
@@ -230,7 +233,7 @@ class Packages:
                 raise PackageNotFound(f"package {package!r} has no version before this one")
             return await self._use(entry, entry.version(back), by, "rollback")
 
-        return await self.running.alone(change)
+        return await self._change(change)
 
     async def release(self, package: str, by: By) -> PackageInfo:
         """Let a quarantined package be switched on again.
@@ -249,7 +252,7 @@ class Packages:
             entry.crashes = Crashes()
             return self._info(entry)
 
-        return await self.running.alone(change)
+        return await self._change(change)
 
     async def delete(self, package: str, by: By, *, version: str | None = None) -> None:
         """Delete a package with all that it kept, or one version of it.
@@ -262,16 +265,27 @@ class Packages:
             PackageStateError: it is the application's own, another package depends on it, or it
                 was switched on meanwhile.
         """
-        for known in await self.running.alone(partial(self._let_go, package, by, version)):
+        for known in await self._change(partial(self._let_go, package, by, version)):
             await known.drained.wait()
-        await self.running.alone(partial(self._delete, package, by, version))
+        await self._change(partial(self._delete, package, by, version))
 
     async def refresh(self, directory: Path) -> None:
         """Look at a directory of packages again, and use what has changed in it.
 
         What is broken leaves what ran before it running.
         """
-        await self.running.alone(partial(self._directories.look, directory, on=True))
+        await self._change(partial(self._directories.look, directory, on=True))
+
+    async def _change(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what somebody asks for while nothing else is done.
+
+        Raises:
+            PackageStateError: another process changes the packages.
+        """
+        if self.running.follows:
+            message = "another process changes the packages of this data directory: ask that one"
+            raise PackageStateError(message)
+        return await self.running.alone(work)
 
     async def _switch_wanted_on(self) -> None:
         entries = self.inventory.entries
@@ -306,7 +320,7 @@ class Packages:
         action = "enable" if wanted else "disable"
         change = audit(by, action, known, _on(entry.wanted), _on(wanted))
         if wanted and not is_on:
-            _check_ready(known)
+            known.check_ready()
             await self.inventory.write_row(change, entry, evolve(row, active=known.row.version))
             await self.running.switch_on(entry, known)
             return self._info(entry)
@@ -321,7 +335,7 @@ class Packages:
         old = entry.active if entry.active in entry.present else None
         if new is old:
             raise PackageStateError(f"{new} is the version that is used already")
-        _check_ready(new)
+        new.check_ready()
         before, wanted = (old.row.version if old is not None else ""), entry.wanted
         row = evolve(entry.row.next, active=new.row.version, previous=before or None)
         if wanted and new.row.source == "upload":  # its manifest does not switch it on
@@ -370,18 +384,6 @@ class Packages:
 
     def _info(self, entry: Entry) -> PackageInfo:
         return info_of(entry, self.inventory.entries.values())
-
-
-def _check_ready(known: Known) -> None:
-    """Return when a version can be switched on.
-
-    Raises:
-        PackageStateError: it cannot, and why.
-    """
-    if known.package is None:
-        message = f"{known} cannot be used: {known.reason or 'its files are gone'}"
-        raise PackageStateError(message)
-    step(known.state, Event.ENABLE, str(known))
 
 
 def _waiting(entry: Entry) -> Known:

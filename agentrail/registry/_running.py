@@ -91,10 +91,7 @@ class Running:
 
         Raises:
             HostNotRunning: the host does not run.
-            PackageStateError: another process changes the packages.
         """
-        if self.follows:
-            raise PackageStateError(_FOLLOWS)
         over, results, failures = anyio.Event(), list[T](), list[Exception]()
 
         async def run() -> None:
@@ -395,5 +392,4 @@ class Running:
         return self._group
 
 
-_FOLLOWS = "another process changes the packages of this data directory: ask that one"
 _STOPPED = "the host does not run, so nothing is changed in its packages"

@@ -338,7 +338,8 @@ async def test_what_was_unloaded_is_garbage(tmp_path: Path, behind: Behind) -> N
     gc.collect()
 
     assert [ref() for ref in watched] == [None] * 5
-    assert not [name for name in logging.Logger.manager.loggerDict if "_package_" in name]
+    kept = logging.Logger.manager.loggerDict
+    assert not [name for name in kept if name.startswith("_package_sample_")]
 
 
 async def test_unloading_twice_is_as_good_as_once(tmp_path: Path, behind: Behind) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 import anyio
 import pytest
 
+from agentrail import ChatRequest
 from agentrail.audit import entries, verify
 from agentrail.errors import PackageError, PackageStateError, StorageError
+from agentrail.events import ToolEnd
 from agentrail.plugin import PackageSettings
 from agentrail.registry import PackageEvent, PackageInfo, Packages
-from tests.registry.shop import ADA, Chunks, archive, host_of, upload
+from tests.registry.shop import ADA, LAZY, Chunks, archive, call, host_of, upload
 
 pytestmark = pytest.mark.anyio
 
@@ -184,6 +186,26 @@ async def test_a_second_host_on_the_same_data_takes_the_packages_as_they_are(
         assert {each.plugin for each in (await first.events.history())[len(before) :]} == {"q"}
     async with host_of(tmp_path) as host:
         assert [each.id for each in await host.part(Packages).list()] == ["p", "q"]
+
+
+async def test_a_second_host_loads_what_is_loaded_on_demand_and_puts_it_away(
+    tmp_path: Path,
+) -> None:
+    settings = PackageSettings(idle_seconds=0.01)
+    async with host_of(tmp_path) as host:
+        first = host.part(Packages)
+        await upload(first, "p", more=LAZY)
+        await first.switch("p", ADA, on=True)
+
+        async with host_of(tmp_path, call("p__tell"), "done", settings=settings) as other:
+            second = other.part(Packages)
+            async with other.stream(ChatRequest(message="hi")) as events:
+                told = [event.content async for event in events if isinstance(event, ToolEnd)]
+            with anyio.fail_after(20):
+                while (await second.get("p")).state != "idle":
+                    await anyio.wait_all_tasks_blocked()
+            assert told == ["p 1.0.0"]
+            assert not [each for each in sys.modules if each.startswith("_package_p_")]
 
 
 async def test_a_handler_that_fails_or_hangs_or_comes_again_stops_nobody(tmp_path: Path) -> None:
