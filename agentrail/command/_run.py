@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from agentrail.command._command import Command
 from agentrail.command._texts import Texts
-from agentrail.errors import AgentrailError
+from agentrail.errors import AgentrailError, unwrapped
 from agentrail.requests import ANSWER_CHARS, ChatResponse, RequestContext
 from agentrail.tool import as_text
 
@@ -70,7 +70,7 @@ class Run:
 
     def failure(self, error: Exception) -> ChatResponse:
         """Return a failure as an answer; of one that nobody meant, the log says more."""
-        name, error = self.command.name, _alone(error)
+        name, error = self.command.name, unwrapped(error)
         if isinstance(error, AgentrailError):
             told = self.texts.failed.format(name=name, reason=error.detail)
             return ChatResponse(told, status=error.status)
@@ -171,16 +171,6 @@ class Run:
             else:
                 return
             await anyio.sleep(_AGAIN_SECONDS)
-
-
-def _alone(error: Exception) -> Exception:
-    """Return the one error of a task group, which is the command's own affair."""
-    while isinstance(error, ExceptionGroup):
-        group = cast("ExceptionGroup[Exception]", error)
-        error, *others = group.exceptions
-        if others:
-            return group
-    return error
 
 
 @define(slots=True, eq=False)

@@ -73,6 +73,7 @@ from agentrail.errors._base import (
     PluginStartError,
     ToolArgumentsInvalid,
     ToolError,
+    unwrapped,
 )
 from agentrail.errors._model import (
     CircuitOpen,
@@ -185,6 +186,7 @@ __all__ = [
     "TurnNotFound",
     "Unauthenticated",
     "UnsupportedMediaType",
+    "unwrapped",
 ]
 
 for _name in __all__:

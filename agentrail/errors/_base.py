@@ -1,6 +1,7 @@
 """The root of the tree, and what goes wrong in the host itself."""
 
 from collections.abc import Sequence
+from typing import cast
 
 
 class AgentrailError(Exception):
@@ -107,3 +108,13 @@ class HookTypeError(HookError):
     """A hook returned something else than its contract says."""
 
     code = "hook_type_error"
+
+
+def unwrapped(error: Exception) -> Exception:
+    """Return the one error of a task group, which is its owner's own affair; else the error."""
+    while isinstance(error, ExceptionGroup):
+        group = cast("ExceptionGroup[Exception]", error)
+        error, *others = group.exceptions
+        if others:
+            return group
+    return error

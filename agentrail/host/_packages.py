@@ -17,7 +17,7 @@ from agentrail.host._core import Core, shielded
 from agentrail.host._swap import Swapper
 from agentrail.package import InProcess, PackageStore
 from agentrail.plugin import PackageSettings
-from agentrail.registry import Events, Inventory, Packages, Running, alone_in
+from agentrail.registry import Events, Inventory, Packages, Running, alone_in, note_calls
 from agentrail.route import Route
 from agentrail.session import SQLiteSessionStore
 from agentrail.storage import Database, Presence
@@ -62,7 +62,8 @@ class PackageHost:
             core.store.path if isinstance(core.store, SQLiteSessionStore) else None,
             inventory.entries,
         )
-        swapper.tool_middleware = (running.watch,)
+        swapper.tool_middleware = (note_calls(inventory.entries, events, clock),)
+        core.lives.on_broken = running.broke_down
         packages = Packages(settings, inventory, running)
         return cls(packages, database, data, Tokens(database, clock), Presence(data / DATABASE))
 

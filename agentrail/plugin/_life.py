@@ -26,7 +26,7 @@ class _Life:
     stopping: anyio.Event = field(factory=anyio.Event)
     stopped: anyio.Event = field(factory=anyio.Event)
     failure: Exception | None = None
-    """Why it did not start."""
+    """Why it did not start, or what broke it while it ran."""
     tasks: TaskGroup | None = None
     """Owns what the plugin spawns through the host, while it runs."""
 
@@ -36,6 +36,8 @@ class Lives:
     """The running plugins of a host, whichever of its compositions they belong to."""
 
     funnel: Funnel
+    on_broken: Callable[[Plugin, Exception], None] | None = None
+    """Is told which plugin broke down while it ran, and why."""
     _group: TaskGroup = field(init=False)
     _lives: dict[int, _Life] = field(factory=dict[int, _Life], init=False)
     """By the identity of the plugin, in the order of their starts."""
@@ -107,13 +109,16 @@ class Lives:
             async with anyio.create_task_group() as own:
                 own.start_soon(self._run, life)
         except Exception as error:  # noqa: BLE001 - boundary: plugin
+            life.failure = life.failure or error
             if life.started.is_set():
                 await self._report(life.stop, error)
-            else:
-                life.failure = life.failure or error
         finally:
+            broke = life.started.is_set() and not life.stopping.is_set()
             life.started.set()
             life.stopped.set()
+            if broke and self.on_broken is not None:
+                gone = PluginStartError(f"plugin {life.plugin.name!r} ended while it ran")
+                self.on_broken(life.plugin, life.failure or gone)
 
     async def _run(self, life: _Life) -> None:
         """Be one plugin's task, from its start to its stop."""
@@ -140,6 +145,7 @@ class Lives:
             life.tasks = None
             failure = await self._call(life.stop, guard)
             if failure is not None and not guard.expired:  # lateness is reported by ``_live``
+                life.failure = failure
                 await self._report(life.stop, failure)
             guard.dismiss()
 

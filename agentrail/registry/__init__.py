@@ -2,6 +2,7 @@
 
 from agentrail.registry._alone import alone_in
 from agentrail.registry._audited import By
+from agentrail.registry._calls import note_calls
 from agentrail.registry._events import Events, Handler
 from agentrail.registry._inventory import Inventory
 from agentrail.registry._known import (
@@ -34,4 +35,5 @@ __all__ = [
     "ToolInfo",
     "VersionInfo",
     "alone_in",
+    "note_calls",
 ]

@@ -1,14 +1,21 @@
 """Changes that are written in one transaction with the audit entry that tells of them."""
 
+import logging
 from collections.abc import Callable
+from functools import partial
 from sqlite3 import Connection
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from agentrail.audit import Audit, append
 from agentrail.clock import Clock
+from agentrail.errors import StorageError
 from agentrail.registry._known import Known
+from agentrail.registry._machine import Event
+from agentrail.registry._rows import write_version
 from agentrail.storage import Database
+
+_log = logging.getLogger("agentrail.registry")
 
 Change = Callable[[Connection], object]
 """Writes something in the transaction under way."""
@@ -67,3 +74,19 @@ class Log:
                 append(connection, each, now)
 
         await self.database.write(job, lambda _: committed())
+
+
+async def quarantine(known: Known, log: Log) -> None:
+    """Let a version wait for an administrator; it does, also when that cannot be written."""
+    before = known.state
+    known.step(Event.QUARANTINE, known.reason)
+    row = evolve(known.row, state=known.state)
+    change = audit(HOST, "quarantine", known, before, row.state)
+
+    def committed() -> None:
+        known.row = row
+
+    try:
+        await log.write([change], [partial(write_version, row=row)], committed)
+    except StorageError as error:
+        _log.error("that %s is quarantined could not be written: %s", known, error.detail)

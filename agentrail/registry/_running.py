@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define, evolve, field
+from attrs import define, field
 
 from agentrail.clock import Clock
 from agentrail.errors import (
@@ -17,12 +17,12 @@ from agentrail.errors import (
     PackageError,
     PackageStateError,
     StorageError,
+    unwrapped,
 )
-from agentrail.hook import Call, Plugin
-from agentrail.messages import ToolResult
+from agentrail.hook import Plugin
 from agentrail.package import Loaded, Runner
 from agentrail.plugin import PackageSettings
-from agentrail.registry._audited import HOST, Log, audit
+from agentrail.registry._audited import Log, quarantine
 from agentrail.registry._context import check_surroundings
 from agentrail.registry._events import Events
 from agentrail.registry._known import Commit, Entry, Known, Retired, Swap
@@ -30,8 +30,6 @@ from agentrail.registry._lazy import is_lazy, lazy_plugin
 from agentrail.registry._loads import Loads, remove
 from agentrail.registry._machine import Event, State
 from agentrail.registry._order import check_dependencies, check_dependents, in_order
-from agentrail.registry._rows import write_version
-from agentrail.requests import ToolRequest
 from agentrail.storage import Database
 
 T = TypeVar("T")
@@ -43,7 +41,7 @@ _log = logging.getLogger("agentrail.registry")
 class Running:
     """What of the packages is part of the host at the moment.
 
-    But for ``wake`` and ``watch``, its methods are called through ``alone``.
+    But for ``wake`` and ``broke_down``, its methods are called through ``alone``.
     """
 
     settings: PackageSettings
@@ -190,22 +188,6 @@ class Running:
             return known.loaded.plugin
         return await self.alone(partial(self._wake, entry, known))
 
-    async def watch(
-        self, request: ToolRequest, call_next: Call[ToolRequest, ToolResult]
-    ) -> ToolResult:
-        """Note each call of a package's tool; this is a tool middleware."""
-        name = request.call.name
-        names = [each for each in self.entries if name.startswith(f"{each}__")]
-        known = self.entries[max(names, key=len)].on if names else None
-        if known is None:
-            return await call_next(request)
-        known.called_at = self.clock.monotonic()
-        result = await call_next(request)
-        known.called_at = self.clock.monotonic()
-        error = "" if result.outcome == "ok" else f"{result.outcome}: {result.content[:200]}"
-        self.events.emit("execute", known.row.id, known.row.version, message=name, error=error)
-        return result
-
     async def put_idle_away(self) -> None:
         """Unload the packages that are loaded on demand and were not called for a while."""
         late = self.clock.monotonic() - self.settings.idle_seconds
@@ -223,6 +205,11 @@ class Running:
                 known.step(Event.REST)
                 self._let_go(entry, known, retired)
                 self.events.emit("rest", entry.id, known.row.version)
+
+    def broke_down(self, plugin: Plugin, why: Exception) -> None:
+        """Have a package taken out of the host that broke down while it ran."""
+        if self._group is not None:
+            self._group.start_soon(self._take_out, plugin, why)
 
     async def forget(self, package: str) -> None:
         """Remove what a package kept in files."""
@@ -272,6 +259,20 @@ class Running:
                 await self.swap(self.plugins())
         known.step(Event.WAKE)
         return plugin
+
+    async def _take_out(self, plugin: Plugin, why: Exception) -> None:
+        async with self.lock:
+            for entry in self.entries.values():
+                known = entry.on
+                if self._group is None or known is None or known.plugin is not plugin:
+                    continue  # it was switched off meanwhile
+                try:
+                    retired = await self._swap_without(known, None)
+                except AgentrailError as error:
+                    _log.error("%s could not be taken out: %s", known, error.detail)
+                    continue
+                self._let_go(entry, known, retired)
+                await self._broke(entry, known, why, storm=True)
 
     async def _swap_without(
         self, known: Known, instead: Plugin | None, commit: Commit | None = None
@@ -355,10 +356,11 @@ class Running:
         self, entry: Entry, known: Known, error: Exception, *, storm: bool
     ) -> PackageError:
         await self._put_away(known)
-        known.reason = getattr(error, "detail", f"{type(error).__name__}: {error}")
+        cause = unwrapped(error)
+        known.reason = getattr(cause, "detail", f"{type(cause).__name__}: {cause}")
         crashed = storm and not self.follows and not isinstance(error, PackageStateError)
         if crashed and entry.crashes.note(self.clock.monotonic()):
-            await self._quarantine(known)
+            await quarantine(known, Log(self.database, self.clock))
         elif known.state is not State.IDLE:  # what is loaded on demand is tried at the next call
             known.step(Event.FAIL, known.reason)
         _log.warning("%s failed: %s", known, known.reason)
@@ -366,21 +368,6 @@ class Running:
         if isinstance(error, PackageStateError):
             return error
         return PackageError(f"{known} was not switched on: {known.reason}")
-
-    async def _quarantine(self, known: Known) -> None:
-        before, row = known.state, evolve(known.row, state=State.QUARANTINED)
-        known.step(Event.QUARANTINE, known.reason)
-        change = audit(HOST, "quarantine", known, before, row.state)
-
-        def committed() -> None:
-            known.row = row
-
-        try:
-            await Log(self.database, self.clock).write(
-                [change], [partial(write_version, row=row)], committed
-            )
-        except StorageError as error:
-            _log.error("that %s is quarantined could not be written: %s", known, error.detail)
 
     async def _put_away(self, known: Known) -> None:
         loaded, known.loaded, known.plugin = known.loaded, None, None

@@ -7,7 +7,7 @@ from typing import Final, cast, get_args
 import msgspec
 from msgspec.structs import replace
 
-from agentrail.errors import ToolError
+from agentrail.errors import ToolError, unwrapped
 from agentrail.hook import Call, Watchdog, calling
 from agentrail.messages import Image, ToolCall, ToolOutcome, ToolResult
 from agentrail.requests import ToolRequest
@@ -116,19 +116,11 @@ def _result(call: ToolCall, content: str, outcome: ToolOutcome = "error") -> Too
 
 def _told(call: ToolCall, error: Exception) -> str:
     """Return what the model is told of a failure; one that nobody meant is logged."""
-    members = _members(error)
-    if len(members) == 1:  # from a task group, which is the tool's own affair
-        return _told(call, members[0])
+    error = unwrapped(error)
     if isinstance(error, ToolError):
         return str(error)
     _log.warning("tool %s failed", call.name, exc_info=error)
     return f"tool {call.name} failed: {type(error).__name__}: {error}"
-
-
-def _members(error: Exception) -> Sequence[Exception]:
-    if isinstance(error, ExceptionGroup):
-        return cast("ExceptionGroup[Exception]", error).exceptions
-    return ()
 
 
 def as_text(value: object) -> str:

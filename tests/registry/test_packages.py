@@ -36,6 +36,34 @@ async def plugin(context):
     return define_plugin("p", tools=[tell])
 """
 BROKEN = "raise RuntimeError('no')"
+FRAGILE = """
+import anyio
+from agentrail import tool
+
+class Plugin:
+    def __init__(self, context):
+        self.end = anyio.Event()
+
+        @tool
+        async def fell() -> str:
+            "Fell the package."
+            self.end.set()
+            return "it falls"
+
+        self.tools = [fell]
+
+    async def start(self):
+        self.group = await anyio.create_task_group().__aenter__()
+        self.group.start_soon(self.work)
+
+    async def work(self):
+        await self.end.wait()
+        raise OSError("the line is dead")
+
+    async def stop(self):
+        self.group.cancel_scope.cancel()
+        await self.group.__aexit__(None, None, None)
+"""
 
 
 def tools(host: AgentHost) -> list[str]:
@@ -296,6 +324,36 @@ async def test_a_turn_that_is_cancelled_while_it_loads_a_package_does_not_break_
                     break
         await host.chat(ChatRequest(message="hi"))
         assert await state(packages, "p") == "active"
+
+
+async def test_a_package_that_breaks_down_while_it_runs_is_out_of_the_next_turn(
+    tmp_path: Path,
+) -> None:
+    said: list[str] = []
+
+    async def answer(request: ModelRequest) -> str:
+        said.append(told(request))
+        return "done"
+
+    async with host_of(tmp_path, *[call("p__fell"), answer, "fine"] * 3) as host:
+        packages, out = host.part(Packages), anyio.Event()
+        packages.events.add_handler(lambda e: out.set() if e.type == "error" else None)
+        await upload(packages, "p", source=FRAGILE, more='entry_point = "__init__:Plugin"\n')
+        for expected in ("failed", "failed", "quarantined"):
+            await packages.switch("p", ADA, on=True)
+            assert tools(host) == ["p__fell"]
+            await host.chat(ChatRequest(message="hi"))
+            with anyio.fail_after(20):
+                await out.wait()
+            out = anyio.Event()
+            info = await packages.get("p")
+            assert info.state == expected
+            assert "the line is dead" in info.error
+            assert tools(host) == []
+            assert (await host.chat(ChatRequest(message="hi"))).message == "fine"
+    assert said == ["it falls"] * 3
+    async with host_of(tmp_path) as host:
+        assert await state(host.part(Packages), "p") == "quarantined"
 
 
 async def test_a_lazy_package_that_breaks_when_called_is_tried_again_and_then_quarantined(
