@@ -14,7 +14,7 @@ from agentrail.hook import Plugin
 from agentrail.host import AgentHost
 from agentrail.plugin import PackageSettings
 from agentrail.registry import Commit, PackageEvent, Packages, Retired
-from tests.registry.shop import ADA, files, host_of, upload, write
+from tests.registry.shop import ADA, TELL, files, host_of, upload, write
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +35,17 @@ def plugin(context):
         context.emit(f"start {{count}}")
 
     return define_plugin("p", tools=[tell], start=start)
+"""
+
+TELLS = """
+def get_manifest():
+    return {{"name": "{}", "version": "1.0.0", "enabled": True}}
+"""
+COMMENT = """
+# /// plugin
+# id = "comment"
+# version = "1.0.0"
+# ///
 """
 
 
@@ -59,6 +70,25 @@ async def until(feed: Feed, *types: str) -> PackageEvent:
 
 async def say(host: AgentHost) -> list[str]:
     return [each.name for each in host.composition.agent("a").agent.request.tools]
+
+
+async def test_what_has_a_manifest_in_whatever_form_is_found_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    own, tools = tmp_path / "own", TELL.format(says="told")
+    for name in ("folder", "helpers", "empty"):
+        (own / name).mkdir(parents=True)
+    (own / "folder" / "__init__.py").write_text(TELLS.format("folder") + tools)
+    (own / "single.py").write_text(TELLS.format("single") + tools)
+    (own / "comment.py").write_text(COMMENT + tools)
+    (own / "helpers" / "__init__.py").write_text("import get_manifest\nraise SystemExit\n")
+    (own / "helper.py").write_text("class A:\n    def get_manifest(self): ...\nraise SystemExit\n")
+    async with host_of(tmp_path, settings=PackageSettings(directories=[own])) as host:
+        packages = host.part(Packages)
+        assert [(info.id, info.state, info.error) for info in await packages.list()] == [
+            (name, "active", "") for name in ("comment", "folder", "single")
+        ]
+        assert not await packages.events.history(kind="error")
 
 
 async def test_an_edit_is_used_with_the_state_kept(tmp_path: Path) -> None:
