@@ -132,6 +132,8 @@ class ApprovalRequired(Event, tag_field="type", tag="approval.required"):
     name: str = ""
     arguments: Mapping[str, object] = msgspec.field(default_factory=dict[str, object])
     reason: str = ""
+    origin: str = ""
+    """Which package's tool it is, as ``id@version sha256:…``; empty for an application's own."""
 
 
 class ApprovalDecided(Event, tag_field="type", tag="approval.decided"):

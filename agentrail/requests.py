@@ -244,6 +244,8 @@ class ToolRequest(Struct, frozen=True, kw_only=True):
     context: RequestContext
     permitted: ToolCall | None = None
     """The call as it was permitted; what a middleware makes of it is judged again."""
+    origin: str = ""
+    """The package that the tool is of, as ``id@version sha256:…``; the application's have none."""
 
 
 class EventStream(Protocol):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Self
 
 from agentrail.messages import Wire
+from agentrail.registry import Hide
 
 LOGGER: Final = "agentrail.package"
 """The logger above those of the packages, each of which is named after its id."""
@@ -34,8 +35,9 @@ class PackageLogs(logging.Handler):
     What is logged below the level of the packages' loggers is not among them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hide: Hide = lambda _, text: text) -> None:
         super().__init__()
+        self._hide = hide
         self._lines: dict[str, deque[LogLine]] = {}
         self._formatter = logging.Formatter()
 
@@ -58,8 +60,20 @@ class PackageLogs(logging.Handler):
                 error = self._formatter.formatException(record.exc_info)
         except Exception as wrong:  # noqa: BLE001 - boundary: plugin
             message = f"a line that cannot be written: {type(wrong).__name__}"
-        line = LogLine(record.created, record.levelname, _cut(message), _cut(error))
+        line = LogLine(
+            record.created,
+            record.levelname,
+            self._shown(package, message),
+            self._shown(package, error),
+        )
         self._lines.setdefault(package, deque(maxlen=LINES)).append(line)
+
+    def _shown(self, package: str, text: str) -> str:
+        try:
+            # Half of a surrogate pair cannot be written.
+            return self._hide(package, text)[:CHARS].encode(errors="replace").decode()
+        except Exception as wrong:  # noqa: BLE001 - boundary: plugin - secrets may be anybody's
+            return f"a line that cannot be shown: {type(wrong).__name__}"
 
     def of(self, package: str) -> Sequence[LogLine]:
         """Return the lines that are kept of a package, the oldest first."""
@@ -68,8 +82,3 @@ class PackageLogs(logging.Handler):
             return list(self._lines.get(package, ()))
         finally:
             self.release()
-
-
-def _cut(text: str) -> str:
-    # Half of a surrogate pair cannot be written.
-    return text[:CHARS].encode(errors="replace").decode()

@@ -164,7 +164,7 @@ OPERATIONS: Final[Sequence[Operation[Any, Any]]] = (
         may="administer",
         handler=release_plugin,
         query=Nothing,
-        body=Nothing,
+        body=Change,
         answer=PackageInfo,
     ),
     Operation(

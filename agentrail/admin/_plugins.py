@@ -46,7 +46,7 @@ class Approval(Wire, frozen=True, forbid_unknown_fields=True):
     """What is approved, and why."""
 
     version: str | None = None
-    """By default the newest that waits for it."""
+    """May be left out when one version waits for it."""
     digest: str | None = None
     """The digest of what was looked at; anything else is not approved."""
     promote: bool = False
@@ -64,6 +64,8 @@ class PluginList(Wire, frozen=True, omit_defaults=False):
     """The packages, by their ids."""
 
     plugins: Sequence[PackageInfo]
+    broken: Mapping[str, str]
+    """What is not used of the application's directories, by its place, and why."""
 
 
 class ToolOwner(Wire, frozen=True, omit_defaults=False):
@@ -100,7 +102,7 @@ async def list_plugins(call: Call, query: PluginsQuery, _body: Nothing) -> Respo
     found = await call.packages.list(
         state=query.state, kind=query.type, tag=query.tag, keyword=query.q
     )
-    return listed(call.request, PluginList(found))
+    return listed(call.request, PluginList(found, call.packages.broken))
 
 
 async def get_plugin(call: Call, _query: Nothing, _body: Nothing) -> Response:
@@ -147,9 +149,10 @@ async def rollback_plugin(call: Call, _query: Nothing, body: Change) -> Response
     return shown(await call.packages.rollback(call.name, call.by(), version=version))
 
 
-async def release_plugin(call: Call, _query: Nothing, _body: Nothing) -> Response:
-    """Let a quarantined package be switched on again."""
-    return shown(await call.packages.release(call.name, call.by()))
+async def release_plugin(call: Call, _query: Nothing, body: Change) -> Response:
+    """Let a quarantined version be switched on again, by default the newest of them."""
+    version = check_version(body.version)
+    return shown(await call.packages.release(call.name, call.by(), version=version))
 
 
 async def plugin_logs(call: Call, _query: Nothing, _body: Nothing) -> Response:

@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import anyio
 from attrs import define, field
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.routing import Route as HTTPRoute
 
 from agentrail.access import Tokens, may
 from agentrail.admin._call import (
@@ -40,10 +44,11 @@ def api_routes(
     """Return the routes of the API.
 
     ``packages`` and ``tokens`` return those of the running host, or raise why there are none;
-    ``logs`` is entered while it runs.
+    ``logs`` is entered while it runs.  The last route takes what is left below ``/api``.
     """
     api = _Api(packages, tokens, logs)
-    return [api.route(operation) for operation in (*OPERATIONS, described())]
+    routes = [api.route(operation) for operation in (*OPERATIONS, described())]
+    return [*routes, Route(path="/api/{rest:path}", endpoint=_nothing, methods=())]
 
 
 def described() -> Operation[Nothing, Nothing]:
@@ -113,6 +118,22 @@ class _Api:
         async with self._locks.setdefault(name, anyio.Lock()):
             check_match(request, await call.packages.get(name))
             return await operation.handler(call, query, body)
+
+
+async def _nothing(request: Request, _host: Host) -> Response:
+    """Say what is missing, now that the host knows who asks: what there is tells of the host.
+
+    A route without methods takes all.
+    """
+    allowed = set[str]()
+    for route in request.app.routes:
+        if isinstance(route, HTTPRoute) and route.matches(request.scope)[0] is Match.PARTIAL:
+            allowed.update(route.methods or ())
+    if not allowed:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    raise HTTPException(
+        HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(sorted(allowed))}
+    )
 
 
 def _told(roles: frozenset[str]) -> str:

@@ -28,6 +28,12 @@ ARTIFACT_CHARS: Final = 10_000_000
 NAME_CHARS: Final = 256
 """How much of a name or an id that a model makes up goes into a span."""
 
+CHANGED: Final = (
+    "the tool was changed after approval of this call was asked for, so the call was not made; "
+    "make it again if it is still needed"
+)
+"""What the model is told of a call that was approved when its tool ran other code."""
+
 
 @define(slots=True)
 class Calls:
@@ -110,8 +116,7 @@ class Calls:
                 result = await self.agent.gate.run(decided)
             else:
                 await self._begin(call, current)
-                request = ToolRequest(call=call, context=self.run.context)
-                result = await self.agent.gate.finish(request, decided)
+                result = await self.agent.gate.finish(self._request(call), decided)
             if result.outcome != "ok":
                 current.set_attribute(names.ERROR_TYPE, result.outcome)
                 current.set_status(StatusCode.ERROR)
@@ -160,7 +165,7 @@ class Calls:
     async def _decide(self, call: ToolCall) -> ToolRequest | ToolResult | Asked:
         """Return what the gate says, with the decisions of people in mind."""
         decision = self.run.decisions.get(call.id)
-        request = ToolRequest(call=call, context=self.run.context)
+        request = self._request(call)
         if decision is not None and not decision.approved:
             because = f": {decision.reason}" if decision.reason else ""
             return ToolResult(
@@ -169,8 +174,18 @@ class Calls:
                 content=f"denied: this call was not approved{because}",
                 outcome="denied",
             )
+        if decision is not None and self._is_other(call.name, decision.origin):
+            return _error(call, CHANGED)
         approved = None if decision is None else decision.call
         return await self.agent.gate.decide(request, approved)
+
+    def _request(self, call: ToolCall) -> ToolRequest:
+        origin = self.agent.origins.get(call.name, "")
+        return ToolRequest(call=call, context=self.run.context, origin=origin)
+
+    def _is_other(self, name: str, origin: str) -> bool:
+        """Tell whether a tool runs other code by now; of one that is gone the gate tells."""
+        return self.agent.origins.get(name, origin) != origin
 
     def _repeated(self, call: ToolCall) -> str:
         _, times = self._seen.get(_key(call), ("", 0))

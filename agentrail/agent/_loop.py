@@ -69,7 +69,7 @@ async def run_loop(agent: Agent, run: Run, messages: Sequence[Message]) -> Answe
         results, asked = await calls.execute(run.pending)
         at = next(n for n in reversed(range(len(so_far))) if so_far[n].tool_calls)
         if asked:
-            return _suspended(run, so_far[at], asked)
+            return _suspended(agent, run, so_far[at], asked)
         so_far[at + 1 :] = _in_order(so_far[at].tool_calls, [*so_far[at + 1 :], *results])
         journal.add(StepEnd())
         run.decisions = {}  # they were about these calls, and a model may use an id again
@@ -86,7 +86,7 @@ async def run_loop(agent: Agent, run: Run, messages: Sequence[Message]) -> Answe
             refusal = CUT_OFF if reply.stop_reason == "length" else NONE_LEFT.get(used_up, "")
             results, asked = await calls.execute(message.tool_calls, refusal)
             if asked:
-                return _suspended(run, message, asked)
+                return _suspended(agent, run, message, asked)
             so_far += results
             journal.add(StepEnd())
             if used_up != "stop":
@@ -232,7 +232,7 @@ def _used_up(agent: Agent, run: Run) -> StopReason:
     return "cost_limit" if limits.cost is not None and usage.cost >= limits.cost else "stop"
 
 
-def _suspended(run: Run, message: Message, asked: tuple[Asked, ...]) -> Answer:
+def _suspended(agent: Agent, run: Run, message: Message, asked: tuple[Asked, ...]) -> Answer:
     for each in asked:
         run.journal.add(
             ApprovalRequired(
@@ -240,6 +240,7 @@ def _suspended(run: Run, message: Message, asked: tuple[Asked, ...]) -> Answer:
                 name=each.call.name,
                 arguments=each.call.arguments,
                 reason=each.reason,
+                origin=agent.origins.get(each.call.name, ""),
             )
         )
     return Answer(message, "tool_calls", asked=asked)

@@ -37,6 +37,8 @@ class Agent:
     """Tokens that all messages of a call may take, beside the tools and the answer."""
     concurrent: frozenset[str] = frozenset()
     """The tools whose calls may run at the same time."""
+    origins: Mapping[str, str] = field(factory=dict[str, str])
+    """Which code each tool is of, by the tool's name; empty for what is the application's own."""
     prices: Prices | None = None
     output: Output | None = None
 
@@ -49,6 +51,8 @@ class Decision:
     call: ToolCall
     """The call as it was shown to whoever decided."""
     reason: str = ""
+    origin: str = ""
+    """Which code the call was to run."""
 
 
 @define(slots=True)

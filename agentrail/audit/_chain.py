@@ -5,10 +5,12 @@ the other.  Changing, removing or moving an entry breaks the chain.  Cutting off
 the whole of it anew, shows only against a head that was noted elsewhere before.
 """
 
+import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from attrs import frozen
@@ -43,7 +45,11 @@ START: Final = "0" * 64
 LONGEST: Final = 2_000
 """How many characters of a text are kept."""
 
-_COLUMNS: Final = "seq, at, actor, action, object, outcome, detail, before, after, request"
+_COLUMNS: Final = (
+    "seq, at, actor, action, object, outcome, detail, before, after, request, previous, hash"
+)
+_TYPES: Final = (int, float, *[str] * 10)
+"""Of these columns; SQLite keeps whatever is written, and JSON shows bytes as a text."""
 _INSERT: Final = "insert into audit values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -109,8 +115,10 @@ class AuditReport:
 
 def append(connection: sqlite3.Connection, audit: Audit, at: float) -> AuditEntry:
     """Write an entry in the transaction under way, and return it."""
-    last = connection.execute("select seq, hash from audit order by seq desc limit 1").fetchone()
-    seq, previous = (last[0] + 1, last[1]) if last else (1, START)
+    newest = "select seq, hash from audit order by seq desc limit 1"
+    with _whatever_it_is(connection):
+        last = connection.execute(newest).fetchone()
+    seq, previous = (last[0] + 1, _hash_in(last[1])) if last else (1, START)
     texts = (
         audit.actor,
         audit.action,
@@ -134,13 +142,17 @@ def entries(
     limit: int = 100,
     object_prefix: str = "",
 ) -> Sequence[AuditEntry]:
-    """Return the newest entries first, those with numbers under ``before``."""
-    rows = connection.execute(
-        f"select {_COLUMNS}, previous, hash from audit"  # noqa: S608 - columns of ours
-        " where seq < ? and substr(object, 1, ?) = ? order by seq desc limit ?",
-        (1 << 62 if before is None else before, len(object_prefix), object_prefix, limit),
-    )
-    return [_entry(row) for row in rows]
+    """Return the newest entries first, those with numbers under ``before``.
+
+    A value of another type than was written, of which ``verify`` tells, is shown as a text.
+    """
+    with _whatever_it_is(connection):
+        rows = connection.execute(
+            f"select {_COLUMNS} from audit"  # noqa: S608 - columns of ours
+            " where seq < ? and substr(cast(object as text), 1, ?) = ? order by seq desc limit ?",
+            (1 << 62 if before is None else before, len(object_prefix), object_prefix, limit),
+        ).fetchall()
+    return [_entry(tuple(map(_shown, row, _TYPES))) for row in rows]
 
 
 def verify(connection: sqlite3.Connection, head: tuple[int, str] | None = None) -> AuditReport:
@@ -151,23 +163,61 @@ def verify(connection: sqlite3.Connection, head: tuple[int, str] | None = None) 
     faults: list[AuditFault] = []
     expected, previous = 1, START
     noted = "" if head is None else f"there is no entry {head[0]}, which was noted as the head"
-    rows = connection.execute(
-        f"select {_COLUMNS}, previous, hash from audit order by seq"  # noqa: S608 - as above
-    )
-    for *row, chained, digest in rows:
-        seq = row[0]
-        if seq != expected:
-            faults.append(AuditFault(seq, f"entry {expected} is missing before it"))
-        elif chained != previous:
-            faults.append(AuditFault(seq, "it does not follow from the entry before it"))
-        if _hash(tuple(row), chained) != digest:
-            faults.append(AuditFault(seq, "it is not what was written"))
-        if head is not None and seq == head[0]:
-            noted = "" if digest == head[1] else "it is another than the one noted as the head"
-        expected, previous = seq + 1, digest
+    with _whatever_it_is(connection):
+        for row in connection.execute(
+            f"select {_COLUMNS} from audit order by seq"  # noqa: S608 - as above
+        ):
+            seq = row[0] if isinstance(row[0], int) else expected
+            digest = _hash_in(row[-1])
+            faults.extend(AuditFault(seq, fault) for fault in _faults(row, expected, previous))
+            if head is not None and seq == head[0]:
+                noted = "" if digest == head[1] else "it is another than the one noted as the head"
+            expected, previous = seq + 1, digest
     if noted and head is not None:
         faults.append(AuditFault(head[0], noted))
     return AuditReport(expected - 1, previous, tuple(faults))
+
+
+def _faults(row: tuple[Any, ...], expected: int, previous: str) -> Iterator[str]:
+    """Yield what is wrong with a row whose number and the hash before it are due to be these."""
+    *told, chained, digest = row
+    if row[0] != expected:
+        yield f"entry {expected} is missing before it"
+    elif chained != previous:
+        yield "it does not follow from the entry before it"
+    if tuple(map(type, row)) != _TYPES:
+        yield "it has a value of another type than was written"
+    elif _hash(tuple(told), chained) != digest:
+        yield "it is not what was written"
+
+
+@contextmanager
+def _whatever_it_is(connection: sqlite3.Connection) -> Generator[None]:
+    """Let texts be read that are none, as the bytes that they are; else reading them fails."""
+    before = connection.text_factory
+    connection.text_factory = _text
+    try:
+        yield
+    finally:
+        connection.text_factory = before
+
+
+def _text(data: bytes) -> str | bytes:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _hash_in(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _shown(value: object, kind: type) -> object:
+    """Return a value of a row as one of its kind, whatever it is."""
+    if isinstance(value, kind) and value not in {math.inf, -math.inf}:  # for JSON has no such
+        return value
+    return _plain(repr(value)) if kind is str else kind(0)
 
 
 def _entry(row: tuple[object, ...]) -> AuditEntry:

@@ -14,7 +14,8 @@ from agentrail.requests import Asked
 
 
 def print_error(console: Console, code: str, detail: str) -> None:
-    """Print an error as a sentence; what it says is shown as it is, never read as markup."""
+    """Print an error as a sentence; what it says is never read as markup, nor by the terminal."""
+    detail = "\n".join(printable(line) for line in detail.split("\n"))
     console.print(Text.assemble((code, "red"), ": ", detail), soft_wrap=True)
 
 

@@ -114,7 +114,10 @@ def _told(response: httpx.Response) -> Answered:
     if problem.code == "not_found":
         detail = f"{detail}: is it a host with AppConfig(packages=PackageSettings(...))?"
     if problem.code == "unauthenticated":
-        detail = f"{detail}: set {TOKEN}; 'agentrail token create' makes one"
+        makes = (
+            "'agentrail token create me --role admin' makes one beside the host's data directory"
+        )
+        detail = f"{detail}: set {TOKEN}; {makes}"
     return Answered(problem.code, detail)
 
 
@@ -182,7 +185,10 @@ async def _in_place(host: AgentHost, work: Callable[[Door], Awaitable[T]]) -> T:
             presence.enter()
             stack.callback(presence.leave)
             await kept.start(group)
-            done.append(await _asked(kept.app(host), work))
+            try:
+                done.append(await _asked(kept.app(host), work))
+            finally:
+                await kept.packages.events.flush()  # before what writes them ends
         except AgentrailError as error:  # the task group would wrap it
             failure = error
         group.cancel_scope.cancel()

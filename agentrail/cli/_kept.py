@@ -104,6 +104,8 @@ class _NotRun:
 
 
 class _Settled:
+    busy = False
+
     async def wait(self) -> None:
         pass
 

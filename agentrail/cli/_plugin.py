@@ -80,7 +80,7 @@ def install(
 def approve(  # noqa: PLR0913, PLR0917 - what is approved is named as exactly as somebody wants
     name: Name,
     version: Annotated[
-        str | None, typer.Option("--version", show_default="the newest that waits")
+        str | None, typer.Option("--version", show_default="the one that waits")
     ] = None,
     digest: Annotated[str | None, typer.Option(help="Approve nothing but what has it.")] = None,
     promote: Annotated[
@@ -138,10 +138,14 @@ def rollback(
 
 @plugin.command()
 def release(
-    name: Name, application: AppOption = "app:app", data_dir: DataDir = None, url: Url = None
+    name: Name,
+    version: Version = None,
+    application: AppOption = "app:app",
+    data_dir: DataDir = None,
+    url: Url = None,
 ) -> None:
-    """Let a package be switched on again that broke down too often."""
-    _host().change_plugin(Where(application, data_dir, url), name, "release", {})
+    """Let a version be switched on again that broke down too often, by default the newest such."""
+    _host().change_plugin(Where(application, data_dir, url), name, "release", {"version": version})
 
 
 @plugin.command()

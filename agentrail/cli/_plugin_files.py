@@ -8,6 +8,8 @@ from string import Template
 from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Final
 
+from attrs import evolve
+
 from agentrail.cli._console import printable
 from agentrail.errors import ConfigError, Fault, PackageRefused
 from agentrail.package import Package, PackageFiles, check_content, files_of, pack, read_package
@@ -73,7 +75,7 @@ def check_plugin(path: Path) -> bool:
         package = _checked(path)
     except PackageRefused as error:
         for fault in error.faults:
-            print(_line(path, fault))
+            print(printable(str(placed(path, fault))))
         return False
     count = f"{len(package.files)} file{'s' * (len(package.files) != 1)}"
     manifest = package.manifest
@@ -139,12 +141,12 @@ def _content_faults(files: PackageFiles, package: Package | None) -> Sequence[Fa
     return ()
 
 
-def _line(path: Path, fault: Fault) -> str:
-    """Return a fault with a place that an editor finds."""
+def placed(path: Path, fault: Fault) -> Fault:
+    """Return a fault of the package at a path with a place that an editor finds."""
     if path.is_dir():
         place = str(path / fault.file)
     elif fault.file and path.suffix == ".py":
         place = str(path)
     else:
         place = f"{path}/{fault.file}" if fault.file else str(path)
-    return printable(str(Fault(fault.code, fault.message, place, fault.line, fault.key)))
+    return evolve(fault, file=place)

@@ -1,34 +1,55 @@
 """``agentrail plugin`` and the packages of a host."""
 
+import difflib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
 from attrs import frozen
 from rich.console import Console
-from rich.text import Text
 
-from agentrail.cli._console import print_aside, print_json, print_table, printable, time_text
-from agentrail.cli._door import Door, reach
+from agentrail.cli._console import (
+    print_aside,
+    print_error,
+    print_json,
+    print_table,
+    printable,
+    time_text,
+)
+from agentrail.cli._door import Answered, Door, reach
 from agentrail.cli._input import Input, at_terminal
 from agentrail.cli._options import Where
-from agentrail.errors import ConfigError, PackageError
+from agentrail.cli._plugin_files import placed
+from agentrail.cli._plugin_print import happened, line_of, print_package, print_request, switch_text
+from agentrail.errors import (
+    ConfigError,
+    Forbidden,
+    PackageError,
+    PackageNotFound,
+    PackageRefused,
+    PackageStateError,
+)
 from agentrail.messages import Wire
-from agentrail.package import files_of, pack
+from agentrail.package import PackageFiles, files_of, pack
 from agentrail.registry import PackageEvent, PackageInfo, State, VersionInfo
+
+T = TypeVar("T")
 
 _WAITS: Final = frozenset({State.RECEIVED, State.STAGED, State.APPROVED})
 _ON: Final = frozenset({State.ENABLING, State.ACTIVE, State.IDLE, State.DRAINING})
+
+_LISTED: Final = "'agentrail plugin list' prints those that are there"
 
 _STOPPED: Final = "no host runs here: what is enabled starts with the next one"
 
 
 class _Plugins(Wire, frozen=True):
     plugins: Sequence[PackageInfo]
+    broken: Mapping[str, str] = {}
 
 
 class _Events(Wire, frozen=True):
@@ -69,19 +90,23 @@ def show_plugins(where: Where, keyword: str | None, state: str | None, *, as_jso
     async def work(door: Door) -> None:
         # Asked for without the state where no host runs: there it is another one.
         given = {k: v for k, v in query.items() if v and (k == "q" or door.running)}
-        found = (await door.ask(_Plugins, "GET", "plugins", params=given)).plugins
-        shown = [
-            each for each in map(partial(_as_kept, door), found) if state in (None, each.state)
-        ]
+        answer = await door.ask(_Plugins, "GET", "plugins", params=given)
+        found = map(partial(_as_kept, door), answer.plugins)
+        shown = [each for each in found if state in (None, each.state)]
         if as_json:
             print_json(shown)
             return
-        rows = [(p.id, p.version, p.state, _switch(p), p.type, _line(p.description)) for p in shown]
+        rows = [
+            (p.id, p.version, p.state, switch_text(p), p.type, line_of(p.description))
+            for p in shown
+        ]
         print_table(["plugin", "version", "state", "switch", "type", "description"], rows)
         err = Console(stderr=True, highlight=False)
         for each in shown:
             for what in filter(None, [each.error, *each.warnings]):
-                print_aside(err, f"{each.id}: {printable(what)}")
+                print_aside(err, f"{each.id}: {line_of(what)}")
+        for place, why in answer.broken.items():
+            print_aside(err, f"{place} is not used: {line_of(why)}")
         _tell_stopped(door)
 
     reach(where, work)
@@ -99,10 +124,10 @@ def inspect_plugin(where: Where, package: str, *, as_json: bool) -> None:
         if as_json:
             print_json(found)
             return
-        _print_package(found)
+        print_package(found)
         _tell_stopped(door)
 
-    reach(where, work)
+    _reach_package(where, package, work)
 
 
 def install_plugin(where: Where, path: Path, *, yes: bool) -> bool:
@@ -111,7 +136,7 @@ def install_plugin(where: Where, path: Path, *, yes: bool) -> bool:
     Raises:
         AgentrailError: it is refused, or fails.
     """
-    files = files_of(path)  # what is refused here need not be sent
+    files = _files_of(path)  # what is refused here need not be sent
     content = pack(path) if path.is_dir() else path.read_bytes()
     name = f"{path.resolve().name}.zip" if path.is_dir() else path.name
 
@@ -123,13 +148,20 @@ def install_plugin(where: Where, path: Path, *, yes: bool) -> bool:
             raise PackageError(f"{path} was changed while it was read: install it again")
         err = Console(stderr=True, highlight=False)
         if version.state in _WAITS:
-            _print_request(found, version, err)
+            print_request(found, version, err)
+            again = f"agentrail plugin approve {found.id} --version {version.version} --promote"
             if not yes and not await _agreed("Let its code run in the host's process? [y/N] "):
-                again = f"agentrail plugin approve {found.id} --version {version.version} --promote"
                 print_aside(err, f"it waits for approval: {again}")
                 return False
             asked = {"version": version.version, "digest": version.digest, "promote": True}
-            found = await door.ask(PackageInfo, "POST", _path(found.id, "approve"), json=asked)
+            try:
+                found = await door.ask(PackageInfo, "POST", _path(found.id, "approve"), json=asked)
+            except Answered as error:
+                if error.code != Forbidden.code:
+                    raise
+                print_error(err, error.code, error.detail)
+                print_aside(err, f"an administrator has to approve it: {again}")
+                return False
         if found.version != version.version:
             wanted = {"version": version.version}
             found = await door.ask(PackageInfo, "POST", _path(found.id, "upgrade"), json=wanted)
@@ -148,15 +180,42 @@ def approve_plugin(where: Where, package: str, asked: Asked) -> None:
     Raises:
         AgentrailError: there is none that waits for it, or it has another digest.
     """
-    body = {"version": asked.version, "digest": asked.digest, "promote": asked.promote}
 
     async def work(door: Door) -> None:
+        found = await door.ask(PackageInfo, "GET", _path(package))
+        meant = _meant(found, asked)
+        body = {"version": asked.version, "digest": asked.digest, "promote": asked.promote}
+        if meant is not None:
+            print_request(found, meant, Console(stderr=True, highlight=False))
+            body |= {"version": meant.version, "digest": meant.digest}
         found = await door.ask(PackageInfo, "POST", _path(package, "approve"), json=body)
         for each in found.versions:
-            if asked.version in (None, each.version):
+            if meant is not None and each.version == meant.version:
                 print(f"{found.id} {each.version}: {_state(door, each.state)}, {each.digest}")
 
-    reach(where, work)
+    _reach_package(where, package, work)
+
+
+def _meant(package: PackageInfo, asked: Asked) -> VersionInfo | None:
+    """Return the version that is to be approved; None leaves it to the host to say what is wrong.
+
+    Raises:
+        PackageStateError: several wait, and none of them is named: what was looked at may be none
+            but the one that came last.
+    """
+    named = asked.version is not None or asked.digest is not None
+    fitting = [
+        each
+        for each in package.versions
+        if asked.version in (None, each.version)
+        and asked.digest in (None, each.digest)
+        and (named or each.state in _WAITS)
+    ]
+    if len(fitting) > 1:
+        which = ", ".join(f"{each.version} ({each.digest})" for each in fitting)
+        message = f"several versions of {package.id!r} wait: name one with --version: {which}"
+        raise PackageStateError(message)
+    return fitting[0] if fitting else None
 
 
 def change_plugin(where: Where, package: str, verb: str, body: Mapping[str, object]) -> None:
@@ -170,7 +229,7 @@ def change_plugin(where: Where, package: str, verb: str, body: Mapping[str, obje
         found = await door.ask(PackageInfo, "POST", _path(package, verb), json=body)
         _print_outcome(door, found)
 
-    reach(where, work)
+    _reach_package(where, package, work)
 
 
 def remove_plugin(where: Where, package: str, version: str | None, *, yes: bool) -> bool:
@@ -191,7 +250,7 @@ def remove_plugin(where: Where, package: str, version: str | None, *, yes: bool)
         print(f"removed {what}")
         return True
 
-    return reach(where, work)
+    return _reach_package(where, package, work)
 
 
 def show_logs(where: Where, package: str) -> None:
@@ -206,29 +265,66 @@ def show_logs(where: Where, package: str) -> None:
         if not door.running:
             print_aside(Console(stderr=True, highlight=False), "logs are kept while a host runs")
         for line in found.logs:
-            print(f"{time_text(line.at)} {line.level:7} {_line(line.message)}")
+            print(f"{time_text(line.at)} {line.level:7} {line_of(line.message)}")
             if line.error:
                 print("\n".join(printable(each) for each in line.error.splitlines()))
 
-    reach(where, work)
+    _reach_package(where, package, work)
 
 
 def show_events(where: Where, package: str | None, limit: int, *, as_json: bool) -> None:
-    """Print what happened to packages, the oldest first."""
+    """Print what happened to packages, the oldest first.
+
+    Raises:
+        AgentrailError: there is no such package, and was none.
+    """
     path = _path(package, "events") if package else "plugins/events"
 
     async def work(door: Door) -> None:
         found = (await door.ask(_Events, "GET", path, params={"limit": limit})).events
+        if package and not found:  # of one that was deleted there may be some
+            await door.send("GET", _path(package))
         if as_json:
             print_json(found)
             return
-        rows = [
-            (time_text(e.at), e.plugin, e.version, e.type, _line(e.error or e.message))
-            for e in found
-        ]
+        rows = [(time_text(e.at), e.plugin, e.version, e.type, line_of(happened(e))) for e in found]
         print_table(["time", "plugin", "version", "event", "what"], rows)
 
-    reach(where, work)
+    _reach_package(where, package or "", work)
+
+
+def _files_of(path: Path) -> PackageFiles:
+    """Return the files of a package.
+
+    Raises:
+        PackageRefused: with its path in every fault.
+    """
+    try:
+        return files_of(path)
+    except PackageRefused as error:
+        raise PackageRefused([placed(path, fault) for fault in error.faults]) from error
+
+
+def _reach_package(where: Where, package: str, work: Callable[[Door], Awaitable[T]]) -> T:
+    """Return what is done with a package of a host.
+
+    Raises:
+        AgentrailError: it cannot be done; where there is no such package, with one that is like it.
+    """
+
+    async def told(door: Door) -> T:
+        try:
+            return await work(door)
+        except Answered as error:
+            if error.code == PackageNotFound.code:
+                there = [each.id for each in (await door.ask(_Plugins, "GET", "plugins")).plugins]
+                if package not in there:
+                    near = difflib.get_close_matches(package, there, 1)
+                    more = f"did you mean {near[0]!r}?" if near else _LISTED
+                    raise Answered(error.code, f"{error.detail}; {more}") from error
+            raise
+
+    return reach(where, told)
 
 
 async def _agreed(question: str) -> bool:
@@ -259,10 +355,6 @@ def _state(door: Door, state: str) -> str:
     return State.DISABLED.value if state in _ON and not door.running else state
 
 
-def _switch(package: PackageInfo) -> str:
-    return f"{'on' if package.enabled else 'off'}{', set' if package.overridden else ''}"
-
-
 def _print_outcome(door: Door, package: PackageInfo) -> None:
     found = _as_kept(door, package)
     switch = "enabled" if found.enabled else "not enabled"
@@ -273,64 +365,3 @@ def _print_outcome(door: Door, package: PackageInfo) -> None:
 def _tell_stopped(door: Door) -> None:
     if not door.running:
         print_aside(Console(stderr=True, highlight=False), _STOPPED)
-
-
-def _print_request(package: PackageInfo, version: VersionInfo, console: Console) -> None:
-    """Print what a version asks for."""
-    title = f"{package.id} {version.version}, {version.digest}"
-    console.print(Text(title, style="bold"), soft_wrap=True)
-    for line in _permissions(version.permissions) or ["  it asks for nothing"]:
-        console.print(Text(line), soft_wrap=True)
-    for warning in package.warnings:
-        console.print(Text(f"  {printable(warning)}", style="yellow"), soft_wrap=True)
-
-
-def _permissions(asked: Mapping[str, object]) -> Sequence[str]:
-    lines: list[str] = []
-    for name, value in asked.items():
-        what = _told(cast("list[object]", value)) if isinstance(value, list) else "yes"
-        lines.append(f"  {name}: {printable(what)}")
-    return lines
-
-
-def _told(values: Sequence[object]) -> str:
-    return ", ".join(map(str, values))
-
-
-def _print_package(package: PackageInfo) -> None:
-    console = Console(highlight=False)
-    rows = [
-        ("name", package.name),
-        ("version", package.version),
-        ("state", package.state),
-        ("switch", _switch(package)),
-        ("type", package.type),
-        ("author", package.author),
-        ("tags", ", ".join(package.tags)),
-        ("digest", package.digest),
-        ("previous", package.previous or ""),
-        ("error", package.error),
-        ("description", package.description),
-    ]
-    console.print(Text(package.id, style="bold"), soft_wrap=True)
-    for name, value in rows:
-        if value:
-            console.print(Text(f"  {name:12} {_line(value)}"), soft_wrap=True)
-    for title, lines in (
-        ("asks for", _permissions(package.permissions)),
-        ("was granted", _permissions(package.granted)),
-        ("tools", [f"  {tool.name}: {_line(tool.description)}" for tool in package.tools]),
-        ("warnings", [f"  {printable(each)}" for each in package.warnings]),
-        ("versions", [_version(each) for each in package.versions]),
-    ):
-        for line in [title, *lines] if lines else []:
-            console.print(Text(line), soft_wrap=True)
-
-
-def _version(version: VersionInfo) -> str:
-    how = f"{version.source} by {version.received_by} at {time_text(version.received_at)}"
-    return f"  {version.version} {version.state}, {version.digest}, {_line(how)}"
-
-
-def _line(text: str) -> str:
-    return printable(" ".join(text.split()))

@@ -76,7 +76,10 @@ def token_list(
 
 @token.command("revoke")
 def token_revoke(
-    token_id: Annotated[str, typer.Argument(metavar="token", help="The token, by its id.")],
+    token_id: Annotated[
+        str,
+        typer.Argument(metavar="token", help="The token, by its id, as 'token list' prints it."),
+    ],
     application: AppOption = "app:app",
     data_dir: DataDir = None,
     url: Url = None,

@@ -141,15 +141,16 @@ async def _run(app: AgentApp, listener: socket.socket, server: Server, grace: fl
 def _logged(app: ASGIApp) -> ASGIApp:
     """Return an application that logs each request when its answer begins.
 
-    The servers' own logs differ.  A query is left out: it may be what a user says.
+    The servers' own logs differ.  A query is left out: it may be what a user says.  What comes from
+    outside is quoted, so that it stays in its place in the line.
     """
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
-                client, *_ = scope["client"]
-                request = f"{scope['method']} {quote(scope['path'])}"
-                _access.info('%s "%s" %d', client, request, message["status"])
+                client, *_ = scope["client"] or ("-",)
+                request = f"{quote(scope['method'])} {quote(scope['path'])}"
+                _access.info('%s "%s" %d', quote(client, safe=":%"), request, message["status"])
             await send(message)
 
         await app(scope, receive, tell)

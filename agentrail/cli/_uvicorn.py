@@ -33,6 +33,7 @@ async def serve(app: ASGIApp, listener: socket.socket, stop: anyio.Event) -> Non
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # anybody can send them
         timeout_graceful_shutdown=LAST_SECONDS,
     )
     server = _Server(config)

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from agentrail.command._command import Command
 from agentrail.command._texts import Texts
-from agentrail.errors import AgentrailError, unwrapped
+from agentrail.errors import AgentrailError, HookError, unwrapped
+from agentrail.hook import as_failure, thrown
 from agentrail.requests import ANSWER_CHARS, ChatResponse, RequestContext
 from agentrail.tool import as_text
 
@@ -64,14 +65,14 @@ class Run:
                     pieces = Pieces(self, aiter(response.text_stream), until, size)
                     response = replace(response, text_stream=pieces)
                 return replace(response, keep=self.command.keep or response.keep)
-        except Exception as error:  # noqa: BLE001 - boundary: plugin
-            return self.failure(error)
+        except thrown() as error:  # boundary: plugin
+            return self.failure(await as_failure(f"/{self.command.name}", error))
         return ChatResponse(self.lateness(), status=_LATE)
 
     def failure(self, error: Exception) -> ChatResponse:
         """Return a failure as an answer; of one that nobody meant, the log says more."""
         name, error = self.command.name, unwrapped(error)
-        if isinstance(error, AgentrailError):
+        if isinstance(error, AgentrailError) and not isinstance(error, HookError):
             told = self.texts.failed.format(name=name, reason=error.detail)
             return ChatResponse(told, status=error.status)
         _log.error("command /%s failed", name, exc_info=error)
@@ -142,8 +143,8 @@ class Run:
                 if response.text_stream is not None:
                     result += await self._joined(response.text_stream, len(result))
                 return self.texts.finished.format(name=self.command.name, result=result)
-        except Exception as error:  # noqa: BLE001 - boundary: plugin
-            return self.failure(error).message
+        except thrown() as error:  # boundary: plugin
+            return self.failure(await as_failure(f"/{self.command.name}", error)).message
         return self.lateness()
 
     async def _joined(self, stream: AsyncIterable[object], size: int) -> str:
@@ -202,8 +203,9 @@ class Pieces:
             last = self.run.lateness()
         except StopAsyncIteration:
             raise
-        except Exception as error:  # noqa: BLE001 - boundary: plugin
-            last = self.run.failure(error).message
+        except thrown() as error:  # boundary: plugin
+            failure = await as_failure(f"/{self.run.command.name}", error)
+            last = self.run.failure(failure).message
         self._over = True
         return f"\n{last}" if self.size else last
 

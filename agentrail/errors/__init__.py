@@ -2,6 +2,7 @@
 
 AgentrailError                internal_error
 ├── ConfigError               config_invalid: the application is put together wrongly
+│   ├── ConfigRefused         config_refused: a file of settings is not used, and why
 │   ├── CompositionError      composition_invalid: its parts do not fit together
 │   └── ModelReferenceError   model_reference_invalid: a model reference names no provider
 ├── PluginStartError          plugin_start_failed: the plugins that had started were stopped
@@ -63,7 +64,9 @@ from agentrail.errors._base import (
     AgentrailError,
     CompositionError,
     ConfigError,
+    ConfigRefused,
     DeadlineExceeded,
+    Fault,
     HookError,
     HookTimeout,
     HookTypeError,
@@ -90,7 +93,6 @@ from agentrail.errors._model import (
     RateLimited,
 )
 from agentrail.errors._package import (
-    Fault,
     PackageError,
     PackageNotFound,
     PackageRefused,
@@ -138,6 +140,7 @@ __all__ = [
     "CircuitOpen",
     "CompositionError",
     "ConfigError",
+    "ConfigRefused",
     "ContextTooLong",
     "DeadlineExceeded",
     "Fault",

@@ -3,6 +3,32 @@
 from collections.abc import Sequence
 from typing import cast
 
+from attrs import frozen
+
+
+@frozen(slots=True)
+class Fault:
+    """One thing that is wrong with a package or a file of settings.
+
+    Attributes:
+        code: a stable identifier of the kind of fault.
+        message: what is wrong, and what to do about it.
+        file: the file, where it is one file's fault; of a package, the path inside it.
+        line: the line in it, from 1.
+        key: the key in it, with dots between its levels.
+    """
+
+    code: str
+    message: str
+    file: str = ""
+    line: int | None = None
+    key: str = ""
+
+    def __str__(self) -> str:
+        """Return the fault as one line, as ``file:line: key: message``."""
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return ": ".join(part for part in (place, self.key, self.message) if part)
+
 
 class AgentrailError(Exception):
     """The root of all agentrail errors.
@@ -29,6 +55,22 @@ class ConfigError(AgentrailError):
     """The application is put together wrongly."""
 
     code = "config_invalid"
+
+
+class ConfigRefused(ConfigError):
+    """A file of settings is not used.
+
+    Attributes:
+        faults: every fault that was found.
+    """
+
+    code = "config_refused"
+    status = 422
+
+    def __init__(self, faults: Sequence[Fault], *, status: int = 422) -> None:
+        super().__init__("the settings are refused:\n  - " + "\n  - ".join(map(str, faults)))
+        self.faults = tuple(faults)
+        self.status = status
 
 
 class CompositionError(ConfigError):

@@ -2,33 +2,7 @@
 
 from collections.abc import Sequence
 
-from attrs import frozen
-
-from agentrail.errors._base import AgentrailError
-
-
-@frozen(slots=True)
-class Fault:
-    """One thing that is wrong with a package.
-
-    Attributes:
-        code: a stable identifier of the kind of fault.
-        message: what is wrong, and what to do about it.
-        file: the file inside the package, where it is one file's fault.
-        line: the line in it, from 1.
-        key: the manifest's key, with dots between its levels.
-    """
-
-    code: str
-    message: str
-    file: str = ""
-    line: int | None = None
-    key: str = ""
-
-    def __str__(self) -> str:
-        """Return the fault as one line, as ``file:line: key: message``."""
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return ": ".join(part for part in (place, self.key, self.message) if part)
+from agentrail.errors._base import AgentrailError, Fault
 
 
 class PackageError(AgentrailError):

@@ -3,6 +3,7 @@
 from agentrail.hook._account import Account
 from agentrail.hook._breaker import Breaker
 from agentrail.hook._chain import Call, Middleware, chain
+from agentrail.hook._contain import as_failure, contained, thrown
 from agentrail.hook._contract import (
     AfterResponse,
     AfterToolCall,
@@ -28,7 +29,6 @@ from agentrail.hook._run import (
     FailureHandler,
     Funnel,
     PluginFailure,
-    as_failure,
     calling,
     log_failure,
 )
@@ -77,6 +77,7 @@ __all__ = [
     "calling",
     "chain",
     "compile_hooks",
+    "contained",
     "fallback",
     "in_order",
     "kind_of",
@@ -84,4 +85,5 @@ __all__ = [
     "log_failure",
     "provider_hooks",
     "span",
+    "thrown",
 ]

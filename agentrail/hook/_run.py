@@ -13,9 +13,10 @@ import anyio
 from attrs import Factory, define, field, frozen
 from opentelemetry.trace import Tracer
 
-from agentrail.errors import HookError, HookTimeout, HookTypeError, RequestRefused
+from agentrail.errors import HookTimeout, HookTypeError, RequestRefused
 from agentrail.hook._account import Account
 from agentrail.hook._breaker import Breaker, LeftAlone
+from agentrail.hook._contain import as_failure, contained, thrown
 from agentrail.hook._order import Hook
 from agentrail.hook._trace import NO_ATTRIBUTES, Attributes, Watcher, hook_span
 from agentrail.hook._watchdog import Guard, Watchdog
@@ -177,8 +178,9 @@ class Funnel:
                 told = self.on_failure(failure)
                 if told is not None:
                     await told
-            except Exception:  # noqa: BLE001 - boundary: observer
-                _log.exception("on_plugin_error failed while it was told of %s", hook)
+            except thrown() as raised:  # boundary: observer
+                wrong = await as_failure("on_plugin_error", raised)
+                _log.error("on_plugin_error failed while it was told of %s", hook, exc_info=wrong)
                 log_failure(failure)
         if guard.expired:
             _log.error("on_plugin_error took longer than %g s", REPORT_SECONDS)
@@ -217,8 +219,8 @@ class Funnel:
                             self._called(hook, guard, arguments if take else (), result)
                         if done:
                             return
-                    except (Exception, SystemExit) as error:  # noqa: BLE001 - boundary: plugin
-                        failure = as_failure(hook, error)
+                    except thrown() as error:  # boundary: plugin
+                        failure = await as_failure(hook, error, guard.asked)
                         break
                 else:
                     return
@@ -247,7 +249,7 @@ class Funnel:
             result = await hook.invoke(*arguments)
         else:
             with hook_span(self.tracer, hook, self.generation, guard, self._common):
-                result = await hook.invoke(*arguments)
+                result = await contained(hook, hook.invoke(*arguments), guard.asked)
         if not hook.is_async and self.watchdog.monotonic() > guard.deadline:
             _log.warning("%s blocked the host for over %g s", hook, hook.deadline)
         return result
@@ -294,13 +296,6 @@ class Funnel:
     def _common(self) -> Attributes:
         """What all spans of the run have."""
         return NO_ATTRIBUTES if self.account is None else self.account.attributes
-
-
-def as_failure(hook: Hook, error: Exception | SystemExit) -> Exception:
-    """Return what a hook failed with; it may not end the process."""
-    if isinstance(error, SystemExit):
-        return HookError(f"{hook} called sys.exit(), which would end the whole host")
-    return error
 
 
 def _checked(hook: Hook, result: object, expected: type[T] | tuple[type[T], ...]) -> T:

@@ -14,6 +14,7 @@ from typing import Self
 import anyio
 
 from agentrail.clock import Clock, SteeredClock
+from agentrail.hook._contain import cancel_requests
 
 _log = logging.getLogger("agentrail.hook")
 
@@ -30,6 +31,7 @@ class Guard:
         "_monotonic",
         "_scope",
         "_watchdog",
+        "asked",
         "cut",
         "deadline",
         "expired",
@@ -53,6 +55,8 @@ class Guard:
         self.deadline = _NEVER
         self.what: object = ""
         self.expired = False
+        self.asked = cancel_requests() if shield else 0
+        """How often the task was cancelled before; what is shielded goes on in spite of it."""
 
     def arm(self, what: object, seconds: float) -> None:
         """Give what follows ``seconds`` from now; ``what`` is its name, made a text if needed."""

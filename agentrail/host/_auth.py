@@ -3,13 +3,16 @@
 import hmac
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from agentrail.errors import ConfigError, Forbidden, Unauthenticated
 from agentrail.requests import Principal
+
+_BY_PROXIES: Final = frozenset({"forwarded", "via", "x-real-ip"})
+"""Headers that proxies add, besides ``X-Forwarded-``."""
 
 
 class Authenticator(Protocol):
@@ -67,17 +70,25 @@ def is_loopback(host: str) -> bool:
 def check_local(request: Request) -> None:
     """Let only this machine in, as a host without an authenticator has to.
 
-    The socket must be bound to the loopback; ``Host`` must name it, so that a web page cannot
-    reach the host under a name of its own; and ``Origin``, which browsers send, must be local too.
+    The socket must be bound to the loopback, and whoever connects be there too, and no proxy, for
+    which everybody is here; ``Host`` must name the loopback, so that a web page cannot reach the
+    host under a name of its own; and ``Origin``, which browsers send, must be local too.
 
     Raises:
         Forbidden: one of these does not hold.
     """
-    server = request.scope.get("server")
-    bound = str(server[0]) if server else "127.0.0.1"
-    if not is_loopback(bound):
-        message = "without an authenticator this host answers on the loopback only"
-        raise Forbidden(message)
+    for header in request.headers:
+        if header in _BY_PROXIES or header.startswith("x-forwarded-"):
+            message = (
+                f"a proxy sent this ({header[:80]!r}), and behind one anybody may be asking: "
+                "set an authenticator to serve there, as with bearer tokens"
+            )
+            raise Forbidden(message)
+    for end in ("server", "client"):  # neither is known of a socket that has no address
+        address = request.scope.get(end)
+        if address is not None and not is_loopback(str(address[0])):
+            message = "without an authenticator this host answers on the loopback only: set one"
+            raise Forbidden(message)
     name = request.headers.get("host", "")
     if not _is_local(f"//{name}"):
         raise Forbidden(f"Host {name[:80]!r} is not this machine; set an authenticator to serve it")

@@ -9,12 +9,14 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+import anyio
 from attrs import define, evolve, frozen
 from msgspec.structs import replace
 
 from agentrail.agent import Agent, Journal, counted, fit
 from agentrail.errors import AgentrailError, ModelError
 from agentrail.events import ContextCompacted
+from agentrail.hook import as_failure, thrown
 from agentrail.host._core import Core
 from agentrail.host._generation import Generation
 from agentrail.host._resume import history_before
@@ -94,9 +96,10 @@ class Compaction:
 
         What goes wrong is logged: the next turn tries again.
         """
-        session_id, core = self.context.session_id, self.core
+        session_id, core, scope = self.context.session_id, self.core, anyio.CancelScope()
+        self.generation.summaries.add(scope)
         try:
-            with core.watchdog.guard() as guard:
+            with scope, core.watchdog.guard() as guard:
                 guard.arm(f"summary of {session_id}", self.agent.limits.seconds)
                 summary = await self._summarize(await self._rows(None), int(self.room * KEPT))
                 if summary is not None:
@@ -105,9 +108,11 @@ class Compaction:
                 _log.warning("session %s was not summarized: it took too long", session_id)
         except AgentrailError as error:
             _log.warning("session %s was not summarized: %s", session_id, error)
-        except Exception:  # noqa: BLE001 - boundary: ASGI edge - middleware is the application's
-            _log.exception("session %s was not summarized", session_id)
+        except thrown() as error:  # boundary: ASGI edge - middleware is the application's
+            failure = await as_failure("the summary", error)
+            _log.error("session %s was not summarized", session_id, exc_info=failure)
         finally:
+            self.generation.summaries.discard(scope)
             core.compacting.discard(session_id)
             core.leave(self.generation)
 

@@ -1,5 +1,6 @@
 """From an application's parts to one immutable composition."""
 
+import logging
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -22,7 +23,9 @@ from agentrail.model import ModelReference, Models
 from agentrail.profile import Profile, resolve
 from agentrail.requests import ModelRequest
 from agentrail.route import Route, standard_routes
-from agentrail.tool import Gate, Toolset, guarded, rule_faults, tool_endpoint
+from agentrail.tool import Gate, Toolset, guarded, rule_faults, rule_gaps, tool_endpoint
+
+_log = logging.getLogger("agentrail.host")
 
 
 @frozen(slots=True)
@@ -82,8 +85,12 @@ def compose(config: AppConfig, models: Models, watchdog: Watchdog, generation: i
         if profile.id in agents:
             faults.append(f"two profiles have the id {profile.id!r}")
         served = _serve(profile, config, hooks, models, watchdog, faults)
-        if served is not None:
-            agents[profile.id] = served
+        if served is None:
+            continue
+        agents[profile.id] = served
+        # The tools that packages bring come and go; no rule is to stand in their way.
+        if generation == 1:
+            faults += _rule_faults(served, packages=config.packages is not None)
     routes = standard_routes() if config.routes is None else tuple(config.routes)
     faults += [
         f"route {route.path!r}: its path must begin with a slash"
@@ -92,6 +99,8 @@ def compose(config: AppConfig, models: Models, watchdog: Watchdog, generation: i
     ]
     if faults:
         raise CompositionError(list(dict.fromkeys(faults)))
+    for served in agents.values():
+        _warn_of_gaps(served)
     hooked = bool(hooks.by_name) or any(served.providers for served in agents.values())
     return Composition(generation, hooks, MappingProxyType(agents), routes, hooked)
 
@@ -126,7 +135,6 @@ def _serve(
             f"{profile.context_window} has {profile.room} for messages and tools"
         )
     rules = tuple(profile.permissions)
-    faults.extend(f"{where}: {fault}" for fault in rule_faults(rules, toolset.specs))
     return Served(
         profile=profile,
         reference=reference,
@@ -154,7 +162,25 @@ def _serve(
             result_chars=profile.limits.result_chars or profile.context_window,
             room=max(0, profile.room - tool_tokens),
             concurrent=toolset.concurrent,
+            origins=toolset.origins,
             prices=profile.prices,
             output=output,
         ),
     )
+
+
+def _rule_faults(served: Served, *, packages: bool) -> list[str]:
+    rules, specs = served.agent.gate.rules, served.agent.request.tools
+    faults = rule_faults(rules, specs, packages=packages)
+    return [f"profile {served.profile.id!r}: {fault}" for fault in faults]
+
+
+def _warn_of_gaps(served: Served) -> None:
+    agent = served.agent
+    packaged = {name for name, origin in agent.origins.items() if origin}
+    for gap in rule_gaps(agent.gate.rules, agent.request.tools, packaged):
+        _log.warning(
+            "profile %r: a permission holds for no call of some of its tools: %s",
+            served.profile.id,
+            gap,
+        )

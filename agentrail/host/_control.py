@@ -15,6 +15,7 @@ from agentrail.errors import (
     TurnExists,
 )
 from agentrail.events import ApprovalDecided, Event
+from agentrail.hook import as_failure, thrown
 from agentrail.host._begin import answered, find_turn, follow_turn, join, settle
 from agentrail.host._core import Core
 from agentrail.host._live import Follow
@@ -107,8 +108,9 @@ async def run_apart(core: Core, turn: Turn) -> ChatResponse:
             answers.append(await run_here(core, turn))
         except AgentrailError as error:
             failures.append(error)
-        except Exception as error:  # noqa: BLE001 - boundary: ASGI edge - the host must go on
-            failures.append(unexpected(error, turn.context.turn_id))
+        except thrown() as error:  # boundary: ASGI edge - the host must go on
+            failure = await as_failure("the turn", error)
+            failures.append(unexpected(failure, turn.context.turn_id))
         finally:
             done.set()
 

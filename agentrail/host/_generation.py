@@ -15,6 +15,8 @@ class Generation:
     funnel: Funnel
     """Calls its hooks."""
     runs: int = field(default=0, init=False)
+    summaries: set[anyio.CancelScope] = field(factory=set[anyio.CancelScope], init=False)
+    """Around the summaries that are made in the background, each a run."""
     _idle: anyio.Event | None = field(default=None, init=False)
 
     @property
@@ -31,6 +33,11 @@ class Generation:
         self.runs -= 1
         if not self.runs and self._idle is not None:
             self._idle.set()
+
+    def stop_summaries(self) -> None:
+        """Let the summaries go that are being made; the next turn tries again."""
+        for scope in list(self.summaries):
+            scope.cancel()
 
     async def ended(self) -> None:
         """Return once no run goes by it, when no new one can begin."""

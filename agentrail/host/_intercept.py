@@ -8,7 +8,7 @@ import anyio.lowlevel
 
 from agentrail.agent import Journal
 from agentrail.errors import HookError, HookTypeError, RequestRefused
-from agentrail.hook import Funnel, Hook, calling
+from agentrail.hook import Funnel, Hook, as_failure, calling, thrown
 from agentrail.requests import ANSWER_CHARS, ChatResponse, Delta
 
 CLOSE_SECONDS: Final = 5.0
@@ -59,10 +59,11 @@ async def _next(stream: AsyncIterator[str], funnel: Funnel, hook: Hook) -> tuple
         return (await anext(stream),)
     except StopAsyncIteration:
         return ()
-    except Exception as error:  # boundary: plugin
-        await funnel.report(hook, error)
-        message = f"plugin {hook.plugin!r} failed while it answered: {error}"
-        raise RequestRefused(message) from error
+    except thrown() as error:  # boundary: plugin
+        failure = await as_failure(hook, error)
+        await funnel.report(hook, failure)
+        message = f"plugin {hook.plugin!r} failed while it answered: {failure}"
+        raise RequestRefused(message) from failure
 
 
 def _checked(hook: Hook, piece: object, size: int) -> int:

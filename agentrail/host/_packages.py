@@ -17,7 +17,7 @@ from agentrail.host._core import Core, shielded
 from agentrail.host._swap import Swapper
 from agentrail.package import InProcess, PackageStore
 from agentrail.plugin import PackageSettings
-from agentrail.registry import Events, Inventory, Packages, Running, alone_in, note_calls
+from agentrail.registry import Events, Inventory, Packages, Running, alone_in, hiding, note_calls
 from agentrail.route import Route
 from agentrail.session import SQLiteSessionStore
 from agentrail.storage import Database, Presence
@@ -37,7 +37,7 @@ class PackageHost:
     tokens: Tokens
     presence: Presence
     """Whoever opens the database is there for the others that would, as commands do."""
-    logs: PackageLogs = field(factory=PackageLogs)
+    logs: PackageLogs
     _stack: AsyncExitStack = field(init=False)
 
     @classmethod
@@ -62,10 +62,18 @@ class PackageHost:
             core.store.path if isinstance(core.store, SQLiteSessionStore) else None,
             inventory.entries,
         )
+        events.hide = hiding(inventory.entries, settings.secrets)
         swapper.tool_middleware = (note_calls(inventory.entries, events, clock),)
         core.lives.on_broken = running.broke_down
         packages = Packages(settings, inventory, running)
-        return cls(packages, database, data, Tokens(database, clock), Presence(data / DATABASE))
+        return cls(
+            packages,
+            database,
+            data,
+            Tokens(database, clock),
+            Presence(data / DATABASE),
+            PackageLogs(events.hide),
+        )
 
     @property
     def parts(self) -> Sequence[object]:
@@ -94,6 +102,6 @@ class PackageHost:
 
     async def start(self, group: TaskGroup) -> None:
         """Switch on the packages that are to be on."""
-        # Nothing is changed in them any more when the host begins to stop.
+        # Nobody changes them any more when the host begins to stop; turns still load theirs.
         self._stack.push_async_callback(shielded, self.packages.rest)
         await self.packages.start(group)

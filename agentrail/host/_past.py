@@ -49,16 +49,18 @@ class Past:
     def decisions(self) -> Mapping[str, Decision]:
         """What people decided, by the ids of the calls."""
         shown: dict[str, ToolCall] = {}
+        origins: dict[str, str] = {}
         decisions: dict[str, Decision] = {}
         for event in self.events:
             if isinstance(event, ApprovalRequired):
                 shown[event.call_id] = ToolCall(
                     id=event.call_id, name=event.name, arguments=event.arguments
                 )
+                origins[event.call_id] = event.origin
                 decisions.pop(event.call_id, None)
             elif isinstance(event, ApprovalDecided) and event.call_id in shown:
                 decisions[event.call_id] = Decision(
-                    event.approved, shown[event.call_id], event.reason
+                    event.approved, shown[event.call_id], event.reason, origins[event.call_id]
                 )
         return decisions
 

@@ -18,6 +18,7 @@ from attrs import define, field
 
 from agentrail.errors import AgentrailError, HostNotRunning, NotPending, TurnExists
 from agentrail.events import TERMINAL, Event
+from agentrail.hook import as_failure, thrown
 from agentrail.host._admit import Caller
 from agentrail.host._begin import begin, join
 from agentrail.host._core import Core
@@ -186,8 +187,9 @@ class RunStream:
             await turn.run()
         except AgentrailError as error:
             self._failure = error
-        except Exception as error:  # noqa: BLE001 - boundary: ASGI edge - the host must go on
-            self._failure = unexpected(error, turn.context.turn_id)
+        except thrown() as error:  # boundary: ASGI edge - the host must go on
+            failure = await as_failure("the turn", error)
+            self._failure = unexpected(failure, turn.context.turn_id)
 
     async def _trickle(self, turn: Turn) -> None:
         try:

@@ -16,17 +16,36 @@ from agentrail.requests import ToolRequest
 
 @define(slots=True, eq=False)
 class Retirement:
-    """The end of a generation that was replaced."""
+    """The end of plugins that were taken out of the host."""
 
+    number: int
+    """The first generation without them."""
+    plugins: Sequence[Plugin]
+    generations: Sequence[Generation]
+    """Those of the host, as they are at any time."""
     _over: anyio.Event = field(factory=anyio.Event)
 
     async def wait(self) -> None:
-        """Return once no run goes by it, and the plugins that are in no use were stopped."""
+        """Return once no run can call them, and they were stopped."""
         await self._over.wait()
+
+    @property
+    def busy(self) -> bool:
+        """Whether runs may still call them."""
+        return any(each.runs and self.held_by(each) for each in self.generations)
 
     def over(self) -> None:
         """Let those go on who wait."""
         self._over.set()
+
+    def held_by(self, generation: Generation) -> bool:
+        """Tell whether runs of a generation may call them.
+
+        Those that began with an earlier plugin of the same name may: they may have had it loaded.
+        """
+        names = {plugin.name for plugin in self.plugins}
+        held = generation.composition.hooks.plugins
+        return generation.number < self.number and any(each.name in names for each in held)
 
 
 @define(slots=True, eq=False)
@@ -35,14 +54,14 @@ class Swapper:
 
     core: Core
     grace: float
-    """Seconds that runs may go on by a generation that was replaced; then they are cancelled."""
+    """Seconds that runs may go on with a plugin that somebody took out; then they are cancelled."""
     tool_middleware: Sequence[Middleware[ToolRequest, ToolResult]] = ()
     """What is put around each tool call besides, next to the tools."""
     _lock: anyio.Lock = field(factory=anyio.Lock)
     _coming: HookTable | None = None
     """What is being started, and not served yet."""
-    _last: Retirement | None = None
-    """The end of the generation that was replaced last."""
+    _leaving: list[Retirement] = field(factory=list[Retirement])
+    """The plugins that are in no generation to come, and that runs may still call."""
 
     async def __call__(
         self, plugins: Sequence[Plugin], commit: Callable[[], Awaitable[None]] | None = None
@@ -50,6 +69,8 @@ class Swapper:
         """Serve with the application's own plugins and these from the next request on.
 
         ``commit`` is called when the plugins have started; nothing can fail once it has returned.
+        With it, the change was asked for, and runs have the grace to end that go by what it takes
+        out; without it, what leaves was loaded on demand or broke down, and nobody is hurried.
 
         Raises:
             CompositionError: they do not fit together; nothing has changed.
@@ -79,39 +100,49 @@ class Swapper:
                 if not served:
                     with anyio.CancelScope(shield=True):
                         await self._stop_unused()
-            retirement, before = Retirement(), self._last
-            self._last = retirement
-        name = f"retirement of generation {old.number}"
-        core.spawn(partial(self._retire, old, retirement, before), name)
+            kept = {id(plugin) for plugin in composition.hooks.plugins}
+            gone = [each for each in old.composition.hooks.plugins if id(each) not in kept]
+            retirement = Retirement(composition.generation, gone, core.generations)
+            self._leaving.append(retirement)
+        core.spawn(partial(self._retire, old), f"retirement of generation {old.number}")
+        if gone and commit is not None:
+            core.spawn(partial(self._hurry, retirement), f"grace before {retirement.number}")
         return retirement
 
-    async def _retire(
-        self, old: Generation, retirement: Retirement, before: Retirement | None
-    ) -> None:
-        """End a generation after those before it: their runs may have called what it started."""
-        core = self.core
+    async def _retire(self, old: Generation) -> None:
+        """End a generation once no run goes by it."""
         try:
-            with anyio.move_on_after(self.grace):
-                await old.ended()
-            for live in core.turns.all():
-                if live.run is not None and live.generation is old:
-                    live.run.cancel()
+            await old.ended()
         finally:
             # A host that stops has ended its runs, and stops its plugins after this.
             with anyio.CancelScope(shield=True):
                 await old.ended()
-                if before is not None:
-                    await before.wait()
-                core.generations.remove(old)
+                self.core.generations.remove(old)
                 await self._stop_unused()
-                retirement.over()
+
+    async def _hurry(self, retirement: Retirement) -> None:
+        """Cancel the runs that still go by what was taken out when the grace is over."""
+        with anyio.move_on_after(self.grace):
+            await retirement.wait()
+        held = [each for each in self.core.generations if retirement.held_by(each)]
+        for live in self.core.turns.all():
+            if live.run is not None and live.generation in held:
+                live.run.cancel()
+        for generation in held:
+            generation.stop_summaries()
 
     async def _stop_unused(self) -> None:
-        """Stop the plugins of no generation."""
+        """Stop the plugins that no run can call."""
         core = self.core
+        held = [each for each in self._leaving if any(map(each.held_by, core.generations))]
+        over = [each for each in self._leaving if each not in held]
+        self._leaving = held
         tables = [each.composition.hooks for each in core.generations]
         hooks = [hook for table in tables for each in table.by_name.values() for hook in each]
         core.breaker.keep(hooks)
         coming = self._coming.plugins if self._coming is not None else ()
         used = [plugin for table in tables for plugin in table.plugins]
-        await core.lives.keep([*used, *coming])
+        leaving = [plugin for each in held for plugin in each.plugins]
+        await core.lives.keep([*used, *coming, *leaving])
+        for retirement in over:
+            retirement.over()

@@ -32,7 +32,7 @@ from agentrail.events import (
     TurnOutcome,
     TurnStart,
 )
-from agentrail.hook import Account, Funnel, Guard, Hook, apart
+from agentrail.hook import Account, Funnel, Guard, Hook, apart, as_failure, thrown
 from agentrail.host._admit import Admitted
 from agentrail.host._attach import asked, keep_attachments
 from agentrail.host._break_off import break_off, close_later
@@ -170,9 +170,10 @@ class Turn:
         except AgentrailError as error:
             failure = error
             raise
-        except Exception as error:  # boundary: ASGI edge - prompts and middleware are the app's
-            failure = unexpected(error, self.context.turn_id)
-            raise failure from error
+        except thrown() as error:  # boundary: ASGI edge - prompts and middleware are the app's
+            raised = await as_failure("the turn", error)
+            failure = unexpected(raised, self.context.turn_id)
+            raise failure from raised
         finally:
             closed = True
             try:

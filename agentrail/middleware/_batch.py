@@ -9,6 +9,7 @@ from attrs import define, field
 from msgspec.structs import replace
 
 from agentrail.errors import ConfigError, ToolError
+from agentrail.hook import as_failure, thrown
 from agentrail.messages import ToolResult
 from agentrail.middleware._seams import ToolCaller, ToolMiddleware, answer, is_as_permitted
 from agentrail.requests import ToolRequest
@@ -154,9 +155,10 @@ class Joint:
             try:
                 values = await self.handler(requests)
                 return [_result(*each) for each in zip(requests, values, strict=True)]
-            except Exception as error:  # noqa: BLE001 - boundary: tool
-                _log.warning("%d calls failed together", len(requests), exc_info=error)
-                return [_failed(request, error) for request in requests]
+            except thrown() as error:  # boundary: tool
+                failure = await as_failure("what handles them together", error)
+                _log.warning("%d calls failed together", len(requests), exc_info=failure)
+                return [_failed(request, failure) for request in requests]
         late = f"took longer than {self.timeout:g} s"
         return [answer(each, f"tool {each.call.name} {late}", "timeout") for each in requests]
 

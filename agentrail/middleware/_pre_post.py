@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 from attrs import define, field, frozen
 from msgspec.structs import replace
 
-from agentrail.errors import AgentrailError, ConfigError, RequestRefused, ToolError
+from agentrail.errors import AgentrailError, ConfigError, HookError, RequestRefused, ToolError
+from agentrail.hook import as_failure, thrown
 from agentrail.messages import Message, ToolResult, as_messages
 from agentrail.middleware._seams import BothSeams, ModelCall, ToolCaller, answer
 from agentrail.requests import (
@@ -122,8 +123,8 @@ class _PrePost:
             return None
         try:
             await _settled(self.pre(ctx))
-        except Exception as error:  # noqa: BLE001 - boundary: plugin
-            return error
+        except thrown() as error:  # boundary: plugin
+            return await as_failure(self.name, error)
         return None
 
     async def _after(self, ctx: CallContext, result: T) -> T:
@@ -132,8 +133,9 @@ class _PrePost:
             return result
         try:
             other = await _settled(self.post(ctx, result))
-        except Exception as error:  # noqa: BLE001 - boundary: plugin
-            _log.error("%s failed in post_process", self.name, exc_info=error)
+        except thrown() as error:  # boundary: plugin
+            failure = await as_failure(self.name, error)
+            _log.error("%s failed in post_process", self.name, exc_info=failure)
             return result
         if isinstance(other, type(result)):
             return other
@@ -142,7 +144,7 @@ class _PrePost:
         return result
 
     def _refusal(self, failure: Exception | None) -> AgentrailError:
-        if isinstance(failure, AgentrailError):
+        if isinstance(failure, AgentrailError) and not isinstance(failure, HookError):
             return failure
         _log.error("%s failed in pre_process", self.name, exc_info=failure)
         # What went wrong stays in the log: it may hold what a client must not see.

@@ -10,9 +10,10 @@ from importlib.metadata import packages_distributions
 from pathlib import PurePosixPath
 from typing import Final
 
+from agentrail.config import shown
 from agentrail.errors import Fault
 from agentrail.package._files import PackageFiles
-from agentrail.package._limits import refused, shown
+from agentrail.package._limits import refused
 
 _BYTECODE: Final = frozenset({".pyc", ".pyo"})
 _NATIVE: Final = re.compile(r".*\.(so(\.[0-9.]+)?|pyd|dll|dylib|exe)", re.IGNORECASE)

@@ -63,6 +63,8 @@ class Backing:
     """Where ``data:`` and ``scratch:`` are."""
     database: Path | None = None
     """The session database, where there is a file of it."""
+    close: Callable[[], None] = lambda: None
+    """Is called when the package was unloaded: it keeps nothing any more."""
 
 
 @frozen(slots=True, repr=False)
@@ -199,11 +201,13 @@ class PluginContext:
 
     def emit(self, message: str, **metadata: object) -> None:
         """Tell of something that happened, in the host's history of plugin events."""
-        self.backing.emit(message, metadata)
+        if not self._closed:
+            self.backing.emit(message, metadata)
 
     async def aclose(self) -> None:
-        """Close what the package left open; it sends no requests any more."""
+        """Close what the package left open; it sends and keeps nothing any more."""
         self._closed = True
+        self.backing.close()
         client, self._http = self._http, None
         if client is not None:
             await client.aclose()

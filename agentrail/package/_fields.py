@@ -2,14 +2,17 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from attrs import define, field
 
+from agentrail.config import Document, shown
 from agentrail.errors import Fault
-from agentrail.package._document import Document
 
 T = TypeVar("T")
+
+_MOST: Final = 50
+"""How many faults are told of one manifest."""
 
 Check = Callable[[str], str | None]
 """Returns what is wrong with a text."""
@@ -26,7 +29,9 @@ class Fields:
     _asked: set[str] = field(factory=set[str])
 
     def fault(self, key: str, message: str, code: str = "manifest_schema") -> None:
-        """Note a fault of a key."""
+        """Note a fault of a key, unless there are so many that nobody reads them."""
+        if len(self.faults) >= _MOST:
+            return
         path = f"{self.path}.{key}" if self.path and key else self.path or key
         self.faults.append(self.document.fault(code, message, path))
 
@@ -76,17 +81,18 @@ class Fields:
         self, key: str, *, code: str = "manifest_schema", check: Check | None = None, most: int = 64
     ) -> tuple[str, ...]:
         """Return a list of texts, each once."""
-        found: list[str] = []
-        for value in cast("list[object]", self._get(key, list) or ()):
+        values = cast("list[object]", self._get(key, list) or ())
+        if len(values) > most:
+            self.fault(key, f"it has {len(values)} entries; at most {most} are taken", code)
+        found: dict[str, None] = {}
+        for value in values[:most]:
             if not isinstance(value, str):
                 self.fault(key, f"its entries must be texts, not {_kind(value)}", code)
             elif check is not None and (wrong := check(value)) is not None:
                 self.fault(key, wrong, code)
-            elif value not in found:
-                found.append(value)
-        if len(found) > most:
-            self.fault(key, f"it has {len(found)} entries; at most {most} are taken", code)
-        return tuple(found[:most])
+            else:
+                found[value] = None
+        return tuple(found)
 
     def table(self, key: str) -> "Fields":
         """Return a table in this one, empty when there is none."""
@@ -113,12 +119,14 @@ class Fields:
 
     def no_more(self, known: Iterable[str] = ()) -> None:
         """Note every key that nobody asked for; ``x-`` keys are the author's own."""
-        asked = [*self._asked, *known]
+        asked = {*self._asked, *known}
         for key in self.data:
+            if len(self.faults) >= _MOST:
+                return
             if key not in asked and not key.startswith("x-"):
                 near = difflib.get_close_matches(key, asked, n=1, cutoff=0.6)
                 meant = f"; did you mean {near[0]!r}?" if near else ""
-                self.fault(key, f"there is no key {key[:80]!r} here{meant}")
+                self.fault(key, f"there is no key {shown(key, 80)!r} here{meant}")
 
     def _get(self, key: str, kind: type[T]) -> T | None:
         self._asked.add(key)

@@ -10,9 +10,10 @@ from typing import Final
 
 from attrs import frozen
 
+from agentrail.config import shown
 from agentrail.errors import Fault, PackageRefused
 from agentrail.package._inflate import ArchiveEntry, inflate
-from agentrail.package._limits import MIB, ArchiveLimits, refused, shown
+from agentrail.package._limits import MIB, ArchiveLimits, refused
 from agentrail.package._names import name_faults
 from agentrail.package._zip import read_archive
 

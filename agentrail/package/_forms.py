@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from attrs import frozen
 
-from agentrail.errors import ConfigError, PackageError, ToolError
+from agentrail.errors import ConfigError
 from agentrail.hook import HOOKS, Plugin, Tool
 from agentrail.messages import Message, ToolSpec
 from agentrail.package._context import PluginContext
@@ -87,7 +87,7 @@ async def make_plugin(target: object, context: PluginContext) -> Plugin:
             "see docs/reference/package.md for what an entry point may be"
         )
         raise ConfigError(message)
-    members["tools"] = [_Namespaced(manifest.id, tool) for tool in tools]
+    members["tools"] = [_Namespaced(manifest, tool) for tool in tools]
     members["version"] = str(manifest.version)
     return define_plugin(manifest.id, **cast("Members", members))
 
@@ -210,10 +210,7 @@ def _told(
             config=context.config,
         )
         began = time.monotonic()
-        try:
-            result = await _called(execute, given)
-        except SystemExit as error:
-            raise PackageError(f"execute() of package {context.id!r} ends the process") from error
+        result = await _called(execute, given)
         took = time.monotonic() - began
         if result is None:
             return ()
@@ -284,19 +281,17 @@ def tool_name(package: str, tool: str) -> str:
 class _Namespaced:
     """A tool under its package's name, which two packages cannot share."""
 
-    def __init__(self, package: str, tool: Tool) -> None:
+    def __init__(self, manifest: Manifest, tool: Tool) -> None:
         spec = tool.spec
         self.spec = ToolSpec(
-            name=tool_name(package, spec.name),
+            name=tool_name(manifest.id, spec.name),
             description=spec.description,
             parameters=spec.parameters,
         )
         self.timeout: float | None = getattr(tool, "timeout", None)
         self.concurrent: bool = getattr(tool, "concurrent", False)
+        self.origin = manifest.origin
         self._tool = tool
 
     async def call(self, arguments: Mapping[str, object], context: RequestContext, /) -> object:
-        try:
-            return await self._tool.call(arguments, context)
-        except SystemExit as error:
-            raise ToolError(f"tool {self.spec.name} ended the process, if it could") from error
+        return await self._tool.call(arguments, context)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from socket import SOCK_STREAM
 from typing import Final, cast
 
@@ -20,8 +20,11 @@ LARGEST: Final = 16 * 1024 * 1024
 _PORTS: Final = {"http": 80, "https": 443}
 _SECRET: Final = re.compile(r"\{\{secret:([A-Za-z_][A-Za-z0-9_]*)\}\}")
 _INSIDE: Final = tuple(
-    IPv6Network(network)
-    for network in ("::/96", "64:ff9b:1::/48", "fec0::/10")  # not all of them private to Python
+    ip_network(network)
+    for network in (  # not all of them private to Python, or not to each of its releases
+        *("192.0.0.0/24", "192.88.99.0/24"),
+        *("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "3fff::/20", "5f00::/16", "fec0::/10"),
+    )
 )
 _HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
@@ -188,11 +191,11 @@ def is_outside(address: IPv4Address | IPv6Address) -> bool:
     """Tell whether an address is one of the public network, whatever else is written in it."""
     if address.is_multicast or not address.is_global:
         return False
+    if any(address in network for network in _INSIDE):
+        return False
     if isinstance(address, IPv4Address):
         return True
     hidden = address.ipv4_mapped or address.sixtofour
     if address in _NAT64:
         hidden = IPv4Address(int(address) & 0xFFFF_FFFF)
-    if hidden is not None:
-        return is_outside(hidden)
-    return not any(address in network for network in _INSIDE)
+    return hidden is None or is_outside(hidden)

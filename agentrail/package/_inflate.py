@@ -6,8 +6,9 @@ from typing import BinaryIO, Final, NoReturn
 
 from attrs import frozen
 
+from agentrail.config import shown
 from agentrail.errors import Fault
-from agentrail.package._limits import refused, shown
+from agentrail.package._limits import refused
 
 STORED: Final = 0
 DEFLATED: Final = 8

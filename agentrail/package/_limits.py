@@ -45,9 +45,3 @@ def refused(*faults: Fault) -> PackageRefused:
     Of very many faults the first are in it.
     """
     return PackageRefused(faults[:_TOLD], status=413 if faults[0].code in _SIZES else 422)
-
-
-def shown(name: str, length: int = 120) -> str:
-    """Return a name out of a package as it may be written into messages and logs."""
-    text = name.encode("unicode_escape").decode("ascii")
-    return text if len(text) <= length else f"{text[:length]}..."

@@ -6,8 +6,8 @@ from typing import Final, Literal, cast, get_args
 
 from attrs import field, frozen
 
+from agentrail.config import Document
 from agentrail.errors import Fault, PackageRefused
-from agentrail.package._document import Document
 from agentrail.package._fields import Check, Fields
 from agentrail.package._permissions import Permissions, list_fault
 from agentrail.package._requirements import PluginRequirement, plugin_requirement, python_fault
@@ -82,6 +82,8 @@ class Manifest:
     """What loads it, as ``onTool:forecast``; empty: it is loaded when it is switched on."""
     tools: tuple[DeclaredTool, ...] = ()
     requires_host: Range = field(factory=lambda: Range(""))
+    origin: str = ""
+    """What it was read from, as ``id@version sha256:…``; other files have another one."""
 
 
 def parse_manifest(document: Document) -> Manifest:

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from agentrail.config import shown
 from agentrail.errors import Fault
-from agentrail.package._limits import ArchiveLimits, shown
+from agentrail.package._limits import ArchiveLimits
 
 PACK_HINT: Final = "`agentrail plugin pack` makes an archive without such things"
 

@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from typing import Final, cast
 
 import packaging.version
-from attrs import frozen
+from attrs import evolve, frozen
 
+from agentrail.config import Document, checked
 from agentrail.errors import Fault, PackageRefused
-from agentrail.package._document import Document, has_manifest, read_document
+from agentrail.package._document import LARGEST, as_manifest, has_manifest, read_document
 from agentrail.package._files import PackageFiles
 from agentrail.package._manifest import Manifest, parse_manifest
 from agentrail.package._semver import Version
@@ -72,6 +74,7 @@ def read_package(files: PackageFiles, host: str) -> Package:
             f"{manifest.entry_point or 'no entry point, and'!r} names no module of the package"
         )
         raise PackageRefused([document.fault("manifest_entrypoint", message, "entry_point")])
+    manifest = evolve(manifest, origin=f"{manifest.id}@{manifest.version} {files.digest}")
     return Package(manifest, files, module, attribute)
 
 
@@ -108,12 +111,16 @@ def _told_by(file: str, source: bytes) -> Document:
         )
         line, said = json.loads(done.stdout or b"[null, null]")
     except (subprocess.SubprocessError, ValueError, RecursionError):
-        line, said = None, None
+        done, line, said = None, None, None
     if isinstance(said, str):  # why it cannot be read
         raise PackageRefused([Fault("manifest_schema", said[:200], file, line)])
-    if isinstance(line, int) and isinstance(said, dict):
+    if done is not None and isinstance(line, int) and isinstance(said, dict):
+        if len(done.stdout) > LARGEST:
+            message = f"its get_manifest() has {len(done.stdout)} bytes; it may have {LARGEST}"
+            raise PackageRefused([Fault("manifest_too_large", message, file, line)], status=413)
         data = table_of(cast("object", said))
-        return Document(file, data, dict.fromkeys(data, line))
+        told = Document(file, data, lambda: [(key, line) for key in data])
+        return as_manifest(partial(checked, told))
     message = (
         f"it has no manifest: add {NAMES[0]}, a comment block '# /// plugin' to a single file, "
         "or a get_manifest() that returns a dictionary that is written out"

@@ -8,8 +8,10 @@ from typing import Final
 from attrs import frozen
 from packaging.requirements import InvalidRequirement, Requirement
 
+from agentrail.config import shown
 from agentrail.package._semver import Range
 
+_LONGEST: Final = 200
 _ID: Final = r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?"
 _PLUGIN: Final = re.compile(rf"({_ID})\s*(.*)", re.DOTALL)
 
@@ -32,9 +34,9 @@ def plugin_requirement(text: str) -> PluginRequirement:
     Raises:
         ValueError: it is none.
     """
-    match = _PLUGIN.fullmatch(text.strip()) if len(text) <= 200 else None  # noqa: PLR2004
+    match = _PLUGIN.fullmatch(text.strip()) if len(text) <= _LONGEST else None
     if match is None:
-        message = f"{text[:80]!r} names no package: write an id and a range, as geo>=2,<3"
+        message = f"{shown(text, 80)!r} names no package: write an id and a range, as geo>=2,<3"
         raise ValueError(message)
     return PluginRequirement(match[1], Range.parse(match[2]))
 
@@ -58,10 +60,14 @@ def missing_requirements(requirements: Iterable[str]) -> list[str]:
 
 def python_fault(text: str) -> str | None:
     """Return what is wrong with a requirement of a Python package, None for a plain one."""
+    if len(text) > _LONGEST:
+        return f"a requirement may have {_LONGEST} characters"
     try:
         requirement = Requirement(text)
+    except RecursionError:
+        return f"{shown(text, 80)!r} is nested too deeply"
     except InvalidRequirement as error:
-        return f"{text[:80]!r} is no requirement: {str(error).splitlines()[0][:120]}"
+        return f"{shown(text, 80)!r} is no requirement: {str(error).splitlines()[0][:120]}"
     if requirement.url is not None:
-        return f"{text[:80]!r} names an address; only names and versions are taken"
+        return f"{shown(text, 80)!r} names an address; only names and versions are taken"
     return None

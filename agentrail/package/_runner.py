@@ -7,7 +7,7 @@ import anyio.to_thread
 from attrs import frozen
 
 from agentrail.errors import ConfigError
-from agentrail.hook import Plugin
+from agentrail.hook import Plugin, contained
 from agentrail.package._content import host_modules
 from agentrail.package._context import PluginContext
 from agentrail.package._forms import make_plugin
@@ -60,20 +60,20 @@ class InProcess:
 
         complete = False
         try:
-            module = await anyio.to_thread.run_sync(
-                modules.load, package.module, abandon_on_cancel=True
-            )
-            target = getattr(module, package.attribute, None) if package.attribute else module
-            if target is None:
-                message = f"{package.manifest.entry_point!r} names nothing in the package"
-                raise ConfigError(message)
-            plugin = await make_plugin(target, context)
+            what = f"the code of package {context.id!r}"
+            plugin = await contained(what, _plugin(modules, package, context))
             complete = True
-        except SystemExit as error:
-            message = f"the code of package {context.id!r} ends the process: {error!r}"
-            raise ConfigError(message) from error
         finally:
             if not complete:
                 with anyio.CancelScope(shield=True):
                     await unload()
         return Loaded(plugin, unload)
+
+
+async def _plugin(modules: Modules, package: Package, context: PluginContext) -> Plugin:
+    module = await anyio.to_thread.run_sync(modules.load, package.module, abandon_on_cancel=True)
+    target = getattr(module, package.attribute, None) if package.attribute else module
+    if target is None:
+        message = f"{package.manifest.entry_point!r} names nothing in the package"
+        raise ConfigError(message)
+    return await make_plugin(target, context)

@@ -37,10 +37,12 @@ class SchemaCheck(Protocol):
 
 
 class _Check:
-    def __init__(self, schema: Mapping[str, object]) -> None:
+    def __init__(self, schema: Mapping[str, object], mask: str | None) -> None:
         # A linear engine, so that no pattern takes for ever.
         options = RegexOptions(size_limit=1 << 20)
-        self._validator = validator_for(dict(schema), pattern_options=options, offline=True)
+        self._validator = validator_for(
+            dict(schema), pattern_options=options, offline=True, mask=mask
+        )
 
     def faults(self, value: object) -> list[str]:
         try:
@@ -49,9 +51,9 @@ class _Check:
             return [f"it cannot be checked: {error}"]
 
 
-def compile_schema(schema: Mapping[str, object]) -> SchemaCheck:
-    """Return the check for a schema that has no fault."""
-    return _Check(schema)
+def compile_schema(schema: Mapping[str, object], mask: str | None = None) -> SchemaCheck:
+    """Return the check for a schema that has no fault; ``mask`` stands for values in faults."""
+    return _Check(schema, mask)
 
 
 def schema_fault(schema: object) -> str | None:

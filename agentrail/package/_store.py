@@ -4,9 +4,10 @@ import errno
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +18,7 @@ import anyio
 from anyio import to_thread
 from attrs import frozen
 
-from agentrail.clock import SYSTEM_CLOCK, Clock
+from agentrail.config import shown
 from agentrail.errors import (
     Fault,
     PackageNotFound,
@@ -26,7 +27,10 @@ from agentrail.errors import (
     TooManyRequests,
 )
 from agentrail.package._files import LIMITS, PackageFiles, sealed_files
-from agentrail.package._limits import ArchiveLimits, refused, shown
+from agentrail.package._limits import ArchiveLimits, refused
+
+if sys.platform != "win32":
+    import fcntl
 
 T = TypeVar("T")
 
@@ -35,9 +39,10 @@ _KEPT: Final = re.compile(r"sha256-([0-9a-f]{64})")
 
 _NEW: Final = ".new-"
 _OLD: Final = ".old-"
-"""What is being written and what is being removed; neither is ever looked into."""
-_ABANDONED: Final = 3600.0
-"""Seconds after which a file that is being written is one whose process has died."""
+"""What is being written and what is being removed; neither is ever looked into.
+
+Who writes holds a lock on it, which dies with the process: what nobody holds is left by the dead.
+"""
 
 _UPLOADS: Final = 4
 """How many uploads of the largest size may wait at once."""
@@ -64,17 +69,15 @@ class PackageStore:
     Args:
         directory: is made by ``start``; nothing outside it is ever written.
         limits: on the size of a package.
-        clock: tells what a process that died has left behind.
     """
 
-    def __init__(
-        self, directory: Path, limits: ArchiveLimits = LIMITS, clock: Clock = SYSTEM_CLOCK
-    ) -> None:
+    def __init__(self, directory: Path, limits: ArchiveLimits = LIMITS) -> None:
         self._directory = directory
         self._limits = limits
-        self._clock = clock
         self._waiting = dict[Path, int]()
         """How many bytes each upload has that is not discarded yet."""
+        self._locks = dict[Path, int]()
+        """What holds the lock of each."""
 
     async def start(self) -> None:
         """Make the directory, and remove what processes that died were writing.
@@ -94,8 +97,8 @@ class PackageStore:
             TooManyRequests: other uploads take the room that there is.
             StorageError: the disk is full, or cannot be written to.
         """
-        file, path = await _in_thread("written", self._new_file)
-        self._waiting[path] = 0
+        file, path, lock = await _in_thread("written", self._new_file)
+        self._waiting[path], self._locks[path] = 0, lock
         whole = sha256()
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._drop, path)
@@ -178,7 +181,8 @@ class PackageStore:
     async def _drop(self, path: Path) -> None:
         with anyio.CancelScope(shield=True):
             await _in_thread("removed", partial(path.unlink, missing_ok=True))
-        self._waiting.pop(path, None)
+        if self._waiting.pop(path, None) is not None:
+            os.close(self._locks.pop(path))
 
     # What follows runs in threads.
 
@@ -186,13 +190,24 @@ class PackageStore:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._directory.iterdir():
             with suppress(FileNotFoundError):  # another process may be at it
-                age = self._clock.now() - path.lstat().st_mtime
-                if path.name.startswith(_OLD) or (path.name.startswith(_NEW) and age > _ABANDONED):
+                if path.name.startswith(_OLD):
                     _remove_tree(path)
+                elif path.name.startswith(_NEW):
+                    _remove_left(path)
 
-    def _new_file(self) -> tuple[BinaryIO, Path]:
-        descriptor, path = tempfile.mkstemp(prefix=_NEW, dir=self._directory)
-        return open(descriptor, "wb"), Path(path)  # noqa: PTH123 - closed by ``receive``
+    def _new_file(self) -> tuple[BinaryIO, Path, int]:
+        def make() -> Path:
+            descriptor, path = tempfile.mkstemp(prefix=_NEW, dir=self._directory)
+            os.close(descriptor)
+            return Path(path)
+
+        path, lock = _locked(make)
+        try:
+            return path.open("wb"), path, lock
+        except OSError:
+            os.close(lock)
+            path.unlink()
+            raise
 
     def _install(self, files: PackageFiles) -> Path:
         final = self.path(files.digest)
@@ -201,8 +216,10 @@ class PackageStore:
                 if sealed_files(final, self._limits) == files:
                     return final
             self._remove(final)
-        staging = Path(tempfile.mkdtemp(prefix=_NEW, dir=self._directory))
-        try:
+        staging, lock = _locked(lambda: Path(tempfile.mkdtemp(prefix=_NEW, dir=self._directory)))
+        with ExitStack() as undo:
+            undo.callback(os.close, lock)
+            undo.callback(_remove_tree, staging)
             _write(staging, files)
             try:
                 staging.rename(final)
@@ -211,8 +228,6 @@ class PackageStore:
                     raise
                 self._verify(files.digest)
             _sync(self._directory)
-        finally:
-            _remove_tree(staging)
         return final
 
     def _verify(self, digest: str) -> PackageFiles:
@@ -242,6 +257,43 @@ async def _in_thread(what: str, job: Callable[[], T]) -> T:
     except OSError as error:
         message = f"a package could not be {what}: {error.strerror or error}"
         raise StorageError(message) from error
+
+
+def _locked(make: Callable[[], Path]) -> tuple[Path, int]:
+    """Return what ``make`` has made, and what holds its lock until it is closed."""
+    while True:
+        path = make()
+        with suppress(FileNotFoundError):  # it was taken for left before it was locked
+            return path, _lock(path)
+
+
+def _lock(path: Path) -> int:
+    lock = os.open(path, os.O_RDONLY)
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        path.lstat()
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what was being written, unless somebody is at it; what cannot be told may well be."""
+    if sys.platform == "win32":  # there is no lock, and nobody but oneself
+        _remove_tree(path)
+        return
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove_tree(path)  # still locked, so that ``_lock`` sees it gone
+    finally:
+        os.close(lock)
 
 
 def _flush(file: BinaryIO) -> None:

@@ -15,9 +15,10 @@ from typing import BinaryIO, Final, NoReturn
 
 from attrs import frozen
 
+from agentrail.config import shown
 from agentrail.errors import Fault
 from agentrail.package._inflate import DEFLATED, STORED, ArchiveEntry
-from agentrail.package._limits import MIB, ArchiveLimits, refused, shown
+from agentrail.package._limits import MIB, ArchiveLimits, refused
 from agentrail.package._names import PACK_HINT, name_faults
 
 _END: Final = struct.Struct("<4s4H2LH")
@@ -294,6 +295,7 @@ def _local_entry(file: BinaryIO, record: _Record, following: int) -> ArchiveEntr
         due = record.checksum, record.compressed, record.size
         declared = [said or behind for said, behind in zip(declared, due, strict=True)]
         end += _descriptor(file, record, end, following)
+        _check_end(record, end - start - record.compressed)
     _check_declared(declared, record)
     if record.method == STORED and record.compressed != record.size:
         _refuse("archive_mismatch", "it is stored, and has two sizes", record.name)
@@ -302,13 +304,25 @@ def _local_entry(file: BinaryIO, record: _Record, following: int) -> ArchiveEntr
     )
 
 
+def _check_end(record: _Record, descriptor: int) -> None:
+    """Refuse an entry that has to be searched for its end by whoever reads it from the beginning.
+
+    That of deflated data is in it.  What is stored may quote a descriptor, unless it is empty and
+    its own comes at once, with the signature that is searched for.
+    """
+    found = descriptor > _DESCRIPTOR.size and not record.size
+    if record.method == STORED and not found:
+        message = f"it is stored, and what tells where it ends is behind it; {PACK_HINT}"
+        _refuse("archive_mismatch", message, record.name)
+
+
 def _descriptor(file: BinaryIO, record: _Record, start: int, following: int) -> int:
     """Return the length of what is behind the data; its signature may be left out."""
     signature = b"" if following - start == _DESCRIPTOR.size else _DESCRIPTOR_SIGNATURE
     length = len(signature) + _DESCRIPTOR.size
     file.seek(start)
     data = file.read(min(length, following - start))
-    if len(data) < length or not data.startswith(signature):
+    if len(data) < length or data.startswith(_DESCRIPTOR_SIGNATURE) != bool(signature):
         _refuse("archive_mismatch", "its sizes are not behind its data", record.name)
     _check_declared(_DESCRIPTOR.unpack(data[len(signature) :]), record)
     return length

@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 from attrs import define, field
 
 from agentrail.errors import HookTimeout, HostNotRunning, PluginStartError
-from agentrail.hook import Funnel, Guard, Hook, HookTable, Plugin, as_failure
+from agentrail.hook import Funnel, Guard, Hook, HookTable, Plugin, as_failure, thrown
 
 _log = logging.getLogger("agentrail.plugin")
 
@@ -39,6 +39,8 @@ class Lives:
     on_broken: Callable[[Plugin, Exception], None] | None = None
     """Is told which plugin broke down while it ran, and why."""
     _group: TaskGroup = field(init=False)
+    _over: bool = field(default=False, init=False)
+    """Whether all were told to stop, and no other starts."""
     _lives: dict[int, _Life] = field(factory=dict[int, _Life], init=False)
     """By the identity of the plugin, in the order of their starts."""
 
@@ -49,15 +51,18 @@ class Lives:
 
         Raises:
             PluginStartError: one failed or took too long; those that this call started are stopped.
+            HostNotRunning: they are all being stopped.
         """
         if group is not None:
-            self._group = group
+            self._group, self._over = group, False
         new: list[_Life] = []
         complete = False
         try:
             for plugin in hooks.plugins:
                 if id(plugin) in self._lives:
                     continue
+                if self._over:
+                    raise HostNotRunning("the host stops, so no plugin starts")
                 life = _Life(plugin, _hook(hooks, "start", plugin), _hook(hooks, "stop", plugin))
                 self._lives[id(plugin)] = life
                 new.append(life)
@@ -78,6 +83,7 @@ class Lives:
 
     async def stop(self) -> None:
         """Stop the plugins in reverse order; all of them, whatever fails, cancelled or not."""
+        self._over = True
         await self.keep(())
 
     async def _stop(self, lives: Sequence[_Life]) -> None:
@@ -113,12 +119,16 @@ class Lives:
             if life.started.is_set():
                 await self._report(life.stop, error)
         finally:
-            broke = life.started.is_set() and not life.stopping.is_set()
+            started, broke = life.started.is_set(), not life.stopping.is_set()
+            if broke and life.failure is None:
+                when = "ran" if started else "started"
+                life.failure = PluginStartError(
+                    f"plugin {life.plugin.name!r} ended while it {when}"
+                )
             life.started.set()
             life.stopped.set()
-            if broke and self.on_broken is not None:
-                gone = PluginStartError(f"plugin {life.plugin.name!r} ended while it ran")
-                self.on_broken(life.plugin, life.failure or gone)
+            if started and broke and life.failure and self.on_broken is not None:
+                self.on_broken(life.plugin, life.failure)
 
     async def _run(self, life: _Life) -> None:
         """Be one plugin's task, from its start to its stop."""
@@ -156,8 +166,8 @@ class Lives:
         guard.arm(hook, hook.deadline)
         try:
             await hook.invoke()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - boundary: plugin
-            return as_failure(hook, error)
+        except thrown() as error:  # boundary: plugin
+            return await as_failure(hook, error, guard.asked)
         return None
 
     async def _report(self, hook: Hook | None, error: Exception) -> None:
@@ -169,8 +179,9 @@ class Lives:
     async def _guarded(self, plugin: str, task: Callable[[], Awaitable[object]], name: str) -> None:
         try:
             await task()
-        except Exception:  # noqa: BLE001 - boundary: plugin
-            _log.exception("background task %r of plugin %r failed", name, plugin)
+        except thrown() as error:  # boundary: plugin
+            failure = await as_failure(f"background task {name!r}", error)
+            _log.error("background task %r of plugin %r failed", name, plugin, exc_info=failure)
 
 
 def _hook(hooks: HookTable, name: str, plugin: Plugin) -> Hook | None:

@@ -17,6 +17,7 @@ from agentrail.registry._machine import State
 from agentrail.registry._packages import Packages
 from agentrail.registry._rows import SCHEMA, PackageEvent
 from agentrail.registry._running import Running
+from agentrail.registry._secrets import Hide, hiding
 
 __all__ = [
     "SCHEMA",
@@ -24,6 +25,7 @@ __all__ = [
     "Commit",
     "Events",
     "Handler",
+    "Hide",
     "Inventory",
     "PackageEvent",
     "PackageInfo",
@@ -35,5 +37,6 @@ __all__ = [
     "ToolInfo",
     "VersionInfo",
     "alone_in",
+    "hiding",
     "note_calls",
 ]

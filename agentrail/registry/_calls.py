@@ -16,16 +16,18 @@ def note_calls(
     """Return what tells of each call of a package's tool, and keeps when it was called last."""
 
     async def note(request: ToolRequest, call_next: Call[ToolRequest, ToolResult]) -> ToolResult:
-        name = request.call.name
-        names = [each for each in entries if name.startswith(f"{each}__")]
-        known = entries[max(names, key=len)].on if names else None
-        if known is None:
+        if not request.origin:
             return await call_next(request)
-        known.called_at = clock.monotonic()
+        package, _, version = request.origin.partition(" ")[0].rpartition("@")
+        entry = entries.get(package)
+        known = entry.versions.get(version) if entry is not None else None
+        if known is not None:
+            known.called_at = clock.monotonic()
         result = await call_next(request)
-        known.called_at = clock.monotonic()
+        if known is not None:
+            known.called_at = clock.monotonic()
         error = "" if result.outcome == "ok" else f"{result.outcome}: {result.content[:200]}"
-        events.emit("execute", known.row.id, known.row.version, message=name, error=error)
+        events.emit("execute", package, version, message=request.call.name, error=error)
         return result
 
     return note

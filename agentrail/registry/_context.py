@@ -36,7 +36,7 @@ def check_surroundings(settings: PackageSettings, entry: Entry, known: Known) ->
     manifest = known.package.manifest
     schema = manifest.config_schema
     config = configuration(settings, entry, known)
-    faults = compile_schema(schema).faults(config) if schema is not None else []
+    faults = compile_schema(schema, mask="its value").faults(config) if schema is not None else []
     if faults:
         message = f"the configuration of {known} does not fit its schema: {'; '.join(faults)}"
         raise PackageStateError(message)
@@ -73,8 +73,10 @@ def plugin_context(
             metadata={"permission": permission, "resource": what[:200]},
         )
 
+    values = PackageValues(database, package)
     backing = Backing(
-        state=PackageValues(database, package),
+        state=values,
+        close=values.close,
         secrets=settings.secrets,
         denied=denied,
         emit=lambda message, metadata: events.emit(

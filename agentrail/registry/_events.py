@@ -7,17 +7,17 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import anyio
-import anyio.from_thread
 import msgspec
-from anyio.lowlevel import EventLoopToken, current_token
+from anyio.lowlevel import current_token
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from attrs import define, field
 
 from agentrail.clock import Clock
 from agentrail.errors import StorageError
+from agentrail.hook import as_failure, thrown
 from agentrail.registry._rows import PackageEvent, add_events, read_events
 from agentrail.storage import Database
 
@@ -45,13 +45,16 @@ class Events:
 
     database: Database
     clock: Clock
+    hide: Callable[[str, str], str] = field(default=lambda _, text: text)
+    """Returns what may be shown of a text about the package of an id."""
     lost: int = field(default=0, init=False)
     """How many were dropped because too many came at once."""
     _waiting: deque[PackageEvent] = field(factory=deque[PackageEvent], init=False)
     _writing: anyio.Lock = field(factory=anyio.Lock, init=False)
     _some: anyio.Event = field(factory=anyio.Event, init=False)
     _thread: int | None = field(default=None, init=False)
-    _token: EventLoopToken | None = field(default=None, init=False)
+    _post: Callable[[Callable[[], None]], object] | None = field(default=None, init=False)
+    """Has the event loop call something soon, from another thread."""
     _handlers: list[Handler] = field(factory=list[Handler], init=False)
     _feeds: list[MemoryObjectSendStream[PackageEvent]] = field(
         factory=list[MemoryObjectSendStream[PackageEvent]], init=False
@@ -78,19 +81,20 @@ class Events:
             version,
             kind,
             not error,
-            _plain(message),
-            _plain(error),
-            _shown(metadata or {}),
+            _plain(self.hide(package, message)),
+            _plain(self.hide(package, error)),
+            _shown(metadata or {}, partial(self.hide, package)),
         )
         self._waiting.append(event)
         self._tell_some()
 
     def _tell_some(self) -> None:
-        if self._thread in (None, threading.get_ident()):
+        if self._post is None or self._thread == threading.get_ident():
             self._some.set()
         else:
-            with suppress(RuntimeError):  # the event loop has ended
-                anyio.from_thread.run_sync(self._some.set, token=self._token)
+            # Nobody waits for the loop, which may wait for this thread to end.
+            with suppress(RuntimeError):  # the loop has ended
+                self._post(self._some.set)
 
     def add_handler(self, handler: Handler) -> Callable[[], None]:
         """Have a function told of each event from now on; return what ends that."""
@@ -130,7 +134,7 @@ class Events:
 
     async def run(self) -> None:
         """Write and tell events, until cancelled."""
-        self._thread, self._token = threading.get_ident(), current_token()
+        self._thread, self._post = threading.get_ident(), _poster()
         while True:
             await self.flush()
             await self._some.wait()
@@ -172,8 +176,17 @@ async def _call(handler: Handler, event: PackageEvent) -> None:
         told = handler(event)
         if inspect.isawaitable(told):
             await told
-    except Exception:  # noqa: BLE001 - boundary: observer
-        _log.exception("a handler of plugin events failed")
+    except thrown() as error:  # boundary: observer
+        failure = await as_failure("a handler of plugin events", error)
+        _log.error("a handler of plugin events failed", exc_info=failure)
+
+
+def _poster() -> Callable[[Callable[[], None]], object]:
+    """Return what both backends have under names of their own, and anyio has no name for."""
+    loop: Any = current_token().native_token
+    post: Callable[[Callable[[], None]], object]
+    post = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
+    return post
 
 
 def _plain(text: str) -> str:
@@ -181,10 +194,10 @@ def _plain(text: str) -> str:
     return text[:LONGEST].encode(errors="replace").decode()
 
 
-def _shown(metadata: Mapping[str, object]) -> Mapping[str, object]:
+def _shown(metadata: Mapping[str, object], hide: Callable[[str], str]) -> Mapping[str, object]:
     """Return what can be stored of what comes with an event; a package may say anything."""
     try:
-        written = msgspec.json.encode(metadata, enc_hook=repr)
+        written = hide(msgspec.json.encode(metadata, enc_hook=repr).decode()).encode()
         if len(written) <= LONGEST:
             return msgspec.json.decode(written, type=dict[str, object])
     except Exception:  # noqa: BLE001 - boundary: plugin

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import anyio.to_thread
 from attrs import define, evolve, field
@@ -23,7 +24,7 @@ from agentrail.package import (
 from agentrail.registry._audited import By, Change, Log, audit
 from agentrail.registry._events import Events
 from agentrail.registry._known import Entry, Known
-from agentrail.registry._machine import LASTING, Event, State, step
+from agentrail.registry._machine import LASTING, WAITING, Event, State, step
 from agentrail.registry._rows import (
     PackageRow,
     Source,
@@ -35,6 +36,12 @@ from agentrail.registry._rows import (
     write_version,
 )
 from agentrail.storage import Database
+
+MOST_VERSIONS: Final = 20
+"""How many versions of one package may wait for approval…"""
+
+MOST_BYTES: Final = 1 << 30
+"""…and how much all that wait may take on disk."""
 
 _log = logging.getLogger("agentrail.registry")
 
@@ -123,6 +130,7 @@ class Inventory:
             raise PackageStateError(message)
         if there is not None and there.package is not None:
             return entry
+        self._check_room(entry, package, there)
         complete = False
         try:
             kept = await self.installed(package)
@@ -140,6 +148,28 @@ class Inventory:
         message = f"by {by.actor}"
         self.events.emit("upload", manifest.id, str(manifest.version), message=message)
         return entry
+
+    def _check_room(self, entry: Entry, package: Package, there: Known | None) -> None:
+        """Return when there is room for one more version that nobody has approved.
+
+        Raises:
+            PackageStateError: there is none.
+        """
+        waiting = [
+            known
+            for each in self.entries.values()
+            for known in each.present
+            if known.state in WAITING and known is not there
+        ]
+        size = sum(_size(known.package) for known in waiting) + _size(package)
+        mine = sum(known.row.id == entry.id for known in waiting)
+        if size > MOST_BYTES or mine >= MOST_VERSIONS:
+            message = (
+                f"{len(waiting)} uploads wait for approval, {mine} of package {entry.id!r}; at "
+                f"most {MOST_VERSIONS} of one and {MOST_BYTES >> 20} MiB of all may: approve or "
+                "delete some"
+            )
+            raise PackageStateError(message)
 
     async def installed(self, package: Package) -> Package:
         """Return a package as it is in the store, put there and checked."""
@@ -201,14 +231,20 @@ class Inventory:
         await self.write([change], [partial(write_package, row=row)], committed)
 
     async def write_version(
-        self, change: Audit, known: Known, state: State, row: VersionRow
+        self, change: Audit, entry: Entry, known: Known, row: VersionRow
     ) -> None:
-        """Set what is kept of a version, which is in that state then."""
+        """Set what is kept of a version, which is in the row's state then."""
+        package = entry.row.next
 
         def committed() -> None:
-            known.row, known.state, known.reason = row, state, ""
+            entry.row = package
+            known.row, known.state, known.reason = row, row.state, ""
 
-        await self.write([change], [partial(write_version, row=row)], committed)
+        changes: list[Change] = [
+            partial(write_version, row=row),
+            partial(write_package, row=package),
+        ]
+        await self.write([change], changes, committed)
 
     async def delete(self, entry: Entry, doomed: Sequence[Known], by: By) -> None:
         """Delete versions that are not in use, and their files; all of them or none.
@@ -257,6 +293,10 @@ def examined(files: PackageFiles, host: str) -> Package:
     package = read_package(files, host)
     check_content(files, native=package.manifest.permissions.native)
     return package
+
+
+def _size(package: Package | None) -> int:
+    return sum(file.size for file in package.files.values()) if package is not None else 0
 
 
 def _lasting(row: VersionRow) -> State:

@@ -18,6 +18,11 @@ from agentrail.registry._rows import PackageRow, VersionRow
 class Retired(Protocol):
     """What a host used before a swap, and does not use any more."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether runs use it."""
+        ...
+
     async def wait(self) -> None:
         """Return once no run uses it, and the plugins that are in no use were stopped."""
         ...
@@ -64,8 +69,11 @@ class Known:
     """What the host's composition holds of it."""
     path: Path | None = None
     """Where it is in a directory of the application."""
+    crashes: Crashes = field(factory=Crashes)
     called_at: float = 0.0
     """When one of its tools was last called."""
+    retired: Retired | None = None
+    """What is waited for since it was switched off last."""
     draining: int = 0
     """How many times it was switched off with runs that go on with it."""
     drained: anyio.Event = field(factory=_set_event)
@@ -102,7 +110,6 @@ class Entry:
 
     row: PackageRow
     versions: dict[str, Known] = field(factory=dict[str, Known])
-    crashes: Crashes = field(factory=Crashes)
     coming: Known | None = None
     """What is tried in the place of a version in a directory that has changed."""
     leaving: list[Known] = field(factory=list[Known])

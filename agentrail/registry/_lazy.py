@@ -21,7 +21,15 @@ def is_lazy(manifest: Manifest) -> bool:
 
 def lazy_plugin(manifest: Manifest, wake: Wake) -> Plugin:
     """Return a plugin with the tools that a manifest declares, which loads the package for them."""
-    tools = [_LazyTool(manifest, declared.name, wake) for declared in manifest.tools]
+    loaded: list[Plugin] = []
+
+    async def once() -> Plugin:
+        # Turns that began with these tools go on with what they loaded, also when it is off.
+        if not loaded:
+            loaded.append(await wake())
+        return loaded[0]
+
+    tools = [_LazyTool(manifest, declared.name, once) for declared in manifest.tools]
     return define_plugin(manifest.id, version=str(manifest.version), tools=tools)
 
 
@@ -34,6 +42,7 @@ class _LazyTool:
             parameters=dict(declared.parameters) or {"type": "object", "properties": {}},
         )
         self.timeout = manifest.resources.seconds
+        self.origin = manifest.origin
         self._wake = wake
 
     async def call(self, arguments: Mapping[str, object], context: RequestContext, /) -> object:

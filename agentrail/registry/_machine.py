@@ -12,6 +12,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import product
 from typing import Final
 
 from attrs import define, field
@@ -106,16 +107,19 @@ TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
 IN_USE: Final = frozenset({_S.ENABLING, _S.ACTIVE, _S.IDLE, _S.DRAINING})
 """The states in which a version's files are needed."""
 
+WAITING: Final = frozenset({_S.RECEIVED, _S.STAGED, _S.APPROVED})
+"""The states in which an administrator is waited for."""
+
 LASTING: Final = frozenset(
     {_S.RECEIVED, _S.STAGED, _S.APPROVED, _S.DISABLED, _S.QUARANTINED, _S.DELETED}
 )
 """The states that are kept over a restart; the others are what a running host makes of them."""
 
-_HINTS: Final[Mapping[State, str]] = {
+_STATE_HINTS: Final[Mapping[State, str]] = {
     _S.RECEIVED: "approve it first",
     _S.STAGED: "approve it first",
     _S.APPROVED: "promote its digest first, so that its code may run in the host's process",
-    _S.DISABLED: "it is switched off",
+    _S.DISABLED: "it is not on",
     _S.ENABLING: "wait until it has started",
     _S.ACTIVE: "switch it off first",
     _S.IDLE: "switch it off first",
@@ -124,6 +128,23 @@ _HINTS: Final[Mapping[State, str]] = {
     _S.QUARANTINED: "it kept breaking down: release it first",
     _S.DELETED: "upload it again",
 }
+_PROMOTED: Final = (_S.DISABLED, *IN_USE, _S.QUARANTINED)
+
+_HINTS: Final[Mapping[tuple[State, Event], str]] = {
+    **dict.fromkeys(product(_S, [_E.RELEASE]), "there is nothing to release"),
+    **dict.fromkeys(
+        product(_PROMOTED, [_E.APPROVE, _E.PROMOTE]), "it is approved and promoted already"
+    ),
+    **dict.fromkeys(product(_S, [_E.DISABLE]), "it is not on"),
+    **dict.fromkeys(product(IN_USE, [_E.ENABLE]), "it is on already"),
+    (_S.APPROVED, _E.APPROVE): "it is approved already, and may be promoted",
+    (_S.FAILED, _E.APPROVE): "it does not wait for approval",
+    (_S.FAILED, _E.PROMOTE): "it does not wait for approval",
+    (_S.ENABLING, _E.DISABLE): _STATE_HINTS[_S.ENABLING],
+    (_S.DRAINING, _E.DISABLE): "it is switched off already",
+    (_S.DELETED, _E.DELETE): "it is deleted already",
+}
+"""What to say to who asks for what cannot happen; for what nobody asks for, the state has one."""
 
 
 def step(state: State, event: Event, what: str = "the package") -> State:
@@ -134,7 +155,8 @@ def step(state: State, event: Event, what: str = "the package") -> State:
     """
     after = TRANSITIONS.get((state, event))
     if after is None:
-        message = f"{what} is {state}, so there is no {event!s}: {_HINTS[state]}"
+        hint = _HINTS.get((state, event), _STATE_HINTS[state])
+        message = f"{what} is {state}, so there is no {event!s}: {hint}"
         raise PackageStateError(message)
     return after
 

@@ -1,7 +1,6 @@
 """The packages of a host, and everything that an administrator does to them."""
 
-import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +11,6 @@ from anyio.abc import TaskGroup
 from attrs import define, evolve, field
 
 from agentrail.errors import (
-    AgentrailError,
     Forbidden,
     HostNotRunning,
     PackageNotFound,
@@ -26,14 +24,12 @@ from agentrail.registry._events import Events
 from agentrail.registry._info import info_of
 from agentrail.registry._inventory import Inventory
 from agentrail.registry._known import Entry, Known, PackageInfo
-from agentrail.registry._machine import Crashes, Event, State, step
-from agentrail.registry._order import Circle
+from agentrail.registry._machine import WAITING, Crashes, Event, State, step
 from agentrail.registry._running import Running
+from agentrail.registry._wanted import switch_wanted_on
 from agentrail.registry._watch import check_watch, watch
 
 T = TypeVar("T")
-
-_log = logging.getLogger("agentrail.registry")
 
 
 @define(slots=True, eq=False)
@@ -80,7 +76,7 @@ class Packages:
             for directory in directories:
                 await self._directories.look(directory, on=False)
             await self.inventory.tidy()
-            await self._switch_wanted_on()
+            await switch_wanted_on(self.inventory.entries, self.running)
         if not self.running.follows:  # else they are the other's to tell
             group.start_soon(self.events.run)
         group.start_soon(self._put_idle_away)
@@ -89,7 +85,7 @@ class Packages:
                 group.start_soon(watch, directory, self.settings.quiet_seconds, self.refresh)
 
     async def rest(self) -> None:
-        """Let the change under way end, and no other begin."""
+        """Let the change under way end, and no other begin; what turns call is still loaded."""
         await self.running.rest()
 
     async def close(self) -> None:
@@ -117,6 +113,12 @@ class Packages:
             and (tag is None or tag in info.tags)
             and word in f"{info.id} {info.name} {info.description}".casefold()
         ]
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """What is used of no directory, and why: by the directory's name and the file's."""
+        broken = self._directories.broken.items()
+        return {f"{path.parent.name}/{path.name}": why for path, why in sorted(broken)}
 
     async def get(self, package: str) -> PackageInfo:
         """Return a package.
@@ -159,17 +161,17 @@ class Packages:
     ) -> PackageInfo:
         """Grant a version what it asks for; ``promote`` lets its code run in the host's process.
 
-        ``version`` is by default the newest that waits for it.  ``digest`` is of what was looked
+        ``version`` may be left out when one version waits for it.  ``digest`` is of what was looked
         at: anything else is not approved.
 
         Raises:
             PackageNotFound: there is no such version.
-            PackageStateError: it was approved before, or has another digest.
+            PackageStateError: it was approved before, has another digest, or several wait.
         """
 
         async def change() -> PackageInfo:
             entry = self.inventory.entry(package)
-            known = entry.version(version) if version is not None else _waiting(entry)
+            known = entry.version(version) if version is not None else _waiting(entry, digest)
             if digest is not None and digest != known.row.digest:
                 message = f"{known} has the digest {known.row.digest}, and not the one approved"
                 raise PackageStateError(message)
@@ -182,8 +184,8 @@ class Packages:
             action = "promote" if promote else "approve"
             await self.inventory.write_version(
                 audit(by, action, known, before, known.row.digest),
+                entry,
                 known,
-                after,
                 evolve(known.row, state=after, granted=granted),
             )
             self.events.emit(action, entry.id, known.row.version, message=f"by {by.actor}")
@@ -199,7 +201,12 @@ class Packages:
             PackageStateError: it cannot be, as one cannot that was not promoted.
             PackageError: it failed; it is tried again when the host starts.
         """
-        return await self._change(partial(self._switch, package, by, on))
+        await self._change(partial(self._switch, package, by, on))
+        entry = self.inventory.entry(package)
+        known = entry.active
+        if known is not None and known.retired is not None and not known.retired.busy:
+            await known.drained.wait()
+        return self._info(entry)
 
     async def upgrade(self, package: str, by: By, *, version: str | None = None) -> PackageInfo:
         """Use another version, by default the newest; runs under way go on with the old one.
@@ -235,21 +242,24 @@ class Packages:
 
         return await self._change(change)
 
-    async def release(self, package: str, by: By) -> PackageInfo:
-        """Let a quarantined package be switched on again.
+    async def release(self, package: str, by: By, *, version: str | None = None) -> PackageInfo:
+        """Let a quarantined version be switched on again, by default the newest of them.
 
         Raises:
-            PackageStateError: it is not quarantined.
+            PackageStateError: none is quarantined.
         """
 
         async def change() -> PackageInfo:
             entry = self.inventory.entry(package)
-            known = entry.version(None)
+            held = [known for known in entry.present if known.state is State.QUARANTINED]
+            if version is not None or not held:
+                held = [entry.version(version)]
+            known = held[-1]
             after = step(known.state, Event.RELEASE, str(known))
             row = evolve(known.row, state=after)
             change = audit(by, "release", known, known.state, after)
-            await self.inventory.write_version(change, known, after, row)
-            entry.crashes = Crashes()
+            await self.inventory.write_version(change, entry, known, row)
+            known.crashes = Crashes()
             return self._info(entry)
 
         return await self._change(change)
@@ -285,31 +295,7 @@ class Packages:
         if self.running.follows:
             message = "another process changes the packages of this data directory: ask that one"
             raise PackageStateError(message)
-        return await self.running.alone(work)
-
-    async def _switch_wanted_on(self) -> None:
-        entries = self.inventory.entries
-        waiting = {entry.id: entry for entry in entries.values() if entry.wanted}
-        order: Sequence[str] = ()
-        while waiting and not order:
-            try:
-                order = self.running.order(list(waiting.values()))
-            except Circle as error:
-                _log.error("%s", error.detail)
-                for package in error.packages:
-                    known = waiting.pop(package).active
-                    if known is not None and known.state is State.DISABLED:
-                        known.step(Event.ENABLE)
-                        known.step(Event.FAIL, error.detail)
-                        self.events.emit("error", package, known.row.version, error=error.detail)
-        for package in order:
-            entry = entries[package]
-            known = entry.active
-            if known is not None and known.state is State.DISABLED:
-                try:
-                    await self.running.switch_on(entry, known)
-                except AgentrailError as error:
-                    _log.error("%s", error.detail)
+        return await self.running.alone(work, change=True)
 
     async def _switch(self, package: str, by: By, on: bool | None) -> PackageInfo:
         entry = self.inventory.entry(package)
@@ -334,6 +320,8 @@ class Packages:
     async def _use(self, entry: Entry, new: Known, by: By, action: str) -> PackageInfo:
         old = entry.active if entry.active in entry.present else None
         if new is old:
+            if new.state is State.QUARANTINED:
+                new.check_ready()
             raise PackageStateError(f"{new} is the version that is used already")
         new.check_ready()
         before, wanted = (old.row.version if old is not None else ""), entry.wanted
@@ -348,7 +336,9 @@ class Packages:
             await commit()
             if entry.wanted:
                 await self.running.switch_on(entry, new)
-        self.events.emit(action, entry.id, new.row.version, message=f"from {before}")
+        self.events.emit(
+            action, entry.id, new.row.version, message=f"from {before}" if before else ""
+        )
         return self._info(entry)
 
     async def _let_go(self, package: str, by: By, version: str | None) -> Sequence[Known]:
@@ -363,7 +353,6 @@ class Packages:
         entry = self.inventory.entry(package)
         await self.inventory.delete(entry, self._doomed(entry, version), by)
         if not entry.present:
-            entry.crashes = Crashes()
             await self.running.forget(entry.id)
 
     def _doomed(self, entry: Entry, version: str | None) -> Sequence[Known]:
@@ -378,7 +367,7 @@ class Packages:
         while True:
             await anyio.sleep(min(60.0, self.settings.idle_seconds))
             try:
-                await self.running.alone(self.running.put_idle_away)
+                await self.running.alone(self.running.put_idle_away, change=True)
             except HostNotRunning:
                 return
 
@@ -386,11 +375,19 @@ class Packages:
         return info_of(entry, self.inventory.entries.values())
 
 
-def _waiting(entry: Entry) -> Known:
-    """Return the newest version that waits for an approval, else the one that is used."""
-    waits = (State.RECEIVED, State.STAGED, State.APPROVED)
-    waiting = [known for known in entry.present if known.state in waits]
-    return waiting[-1] if waiting else entry.version(None)
+def _waiting(entry: Entry, digest: str | None) -> Known:
+    """Return the version that waits for an approval, else the one that is used.
+
+    Raises:
+        PackageStateError: more than one waits, and ``digest`` is of none of them.
+    """
+    waiting = [known for known in entry.present if known.state in WAITING]
+    meant = [known for known in waiting if known.row.digest == digest] or waiting
+    if len(meant) > 1:
+        versions = ", ".join(known.row.version for known in meant)
+        message = f"versions {versions} of package {entry.id!r} wait: say which one is meant"
+        raise PackageStateError(message)
+    return meant[0] if meant else entry.version(None)
 
 
 def _on(on: bool) -> str:

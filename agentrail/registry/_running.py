@@ -59,43 +59,46 @@ class Running:
     """Held by whoever changes something; nobody waits for runs meanwhile."""
     follows: bool = field(default=False, init=False)
     """Whether another process changes the packages."""
+    rests: bool = field(default=False, init=False)
+    """Whether the host stops, and nobody changes them any more."""
     _group: TaskGroup | None = field(default=None, init=False)
     """Owns what goes on when nobody waits for it; None while the host does not run."""
     _loads: Loads | None = field(default=None, init=False)
 
     async def begin(self, group: TaskGroup) -> None:
         """Allow changes from now on, in tasks of the group."""
-        self._group = group
+        self._group, self.rests = group, False
         self._loads = Loads(
             self.settings, self.database, self.events, self.runner, self.directory, self.sessions
         )
         await self._loads.start()
 
     async def rest(self) -> None:
-        """Let the change under way end, and no other begin."""
+        """Let the change under way end, and no other begin; what turns call is still loaded."""
         async with self.lock:
-            self._group = None
+            self.rests = True
 
     async def close(self) -> None:
         """Unload all packages; the host has stopped, and uses none of them any more."""
-        self._group = None
+        async with self.lock:
+            self._group = None
         if self._loads is not None:
             await self._loads.close()
 
-    async def alone(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def alone(self, work: Callable[[], Awaitable[T]], *, change: bool = False) -> T:
         """Do something while nothing else is done, and return what it returns.
 
         It is done to its end, also when who asked for it is gone.
 
         Raises:
-            HostNotRunning: the host does not run.
+            HostNotRunning: the host does not run; or it stops, and this is a change.
         """
         over, results, failures = anyio.Event(), list[T](), list[Exception]()
 
         async def run() -> None:
             try:
                 async with self.lock:
-                    self._owner()
+                    self._owner(change=change)
                     results.append(await work())
             except Exception as error:  # noqa: BLE001 - boundary: plugin, and raised below
                 failures.append(error)
@@ -288,7 +291,7 @@ class Running:
 
     def _let_go(self, entry: Entry, known: Known, retired: Retired) -> None:
         """Have a version unloaded when no run uses it any more."""
-        loaded, known.loaded = known.loaded, None
+        loaded, known.loaded, known.retired = known.loaded, None, retired
         if known.state is State.DRAINING:
             known.plugin = None
         if not known.draining:
@@ -357,9 +360,10 @@ class Running:
     ) -> PackageError:
         await self._put_away(known)
         cause = unwrapped(error)
-        known.reason = getattr(cause, "detail", f"{type(cause).__name__}: {cause}")
+        reason = getattr(cause, "detail", f"{type(cause).__name__}: {cause}")
+        known.reason = self.events.hide(entry.id, reason)
         crashed = storm and not self.follows and not isinstance(error, PackageStateError)
-        if crashed and entry.crashes.note(self.clock.monotonic()):
+        if crashed and known.crashes.note(self.clock.monotonic()):
             await quarantine(known, Log(self.database, self.clock))
         elif known.state is not State.IDLE:  # what is loaded on demand is tried at the next call
             known.step(Event.FAIL, known.reason)
@@ -373,8 +377,8 @@ class Running:
         loaded, known.loaded, known.plugin = known.loaded, None, None
         await self._unload(loaded)
 
-    def _owner(self) -> TaskGroup:
-        if self._group is None:
+    def _owner(self, *, change: bool = False) -> TaskGroup:
+        if self._group is None or (change and self.rests):
             raise HostNotRunning(_STOPPED)
         return self._group
 

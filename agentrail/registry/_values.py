@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-from attrs import frozen
+from attrs import define, field
 
 from agentrail.errors import PackageError
 from agentrail.storage import Database
@@ -15,15 +15,25 @@ MOST_KEYS: Final = 4_096
 MOST_BYTES: Final = 16 * 1024 * 1024
 
 
-@frozen(slots=True)
+@define(slots=True)
 class PackageValues:
     """The values of one package."""
 
     database: Database
     package: str
+    _closed: bool = field(default=False, init=False)
+
+    def close(self) -> None:
+        """Keep nothing any more: the package was unloaded, and another may have its id."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PackageError(f"package {self.package!r} was unloaded, and keeps nothing any more")
 
     async def get(self, key: str) -> bytes | None:
         """Return the value of a key, None when there is none."""
+        self._check_open()
 
         def read(connection: sqlite3.Connection) -> bytes | None:
             found = connection.execute(
@@ -39,6 +49,7 @@ class PackageValues:
         Raises:
             PackageError: key or value is too long, or the package keeps too much.
         """
+        self._check_open()
         if not 0 < len(key) <= LONGEST_KEY or "\0" in key:
             raise PackageError(f"a key has 1 to {LONGEST_KEY} characters, and no null among them")
         if len(value) > LARGEST_VALUE:
@@ -67,11 +78,13 @@ class PackageValues:
 
     async def delete(self, key: str) -> None:
         """Forget a key."""
+        self._check_open()
         sql = "delete from package_value where id = ? and key = ?"
         await self.database.write(lambda connection: connection.execute(sql, (self.package, key)))
 
     async def keys(self, prefix: str = "") -> Sequence[str]:
         """Return the keys that begin with a text, in order."""
+        self._check_open()
         sql = "select key from package_value where id = ? and substr(key, 1, ?) = ? order by key"
         arguments = (self.package, len(prefix), prefix)
         return await self.database.read(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.to_thread
 
 from agentrail.errors import AgentrailError, ConfigError
 from agentrail.extras import pip_install
@@ -18,6 +19,9 @@ _log = logging.getLogger("agentrail.registry")
 
 _GROUP_MS: Final = 50
 """How long changes are gathered before they are told; the quiet period is counted from there."""
+
+_CHECK_MS: Final = 500
+"""How often it is asked whether the directory is still the one that is watched."""
 
 
 def check_watch(directories: Sequence[Path]) -> None:
@@ -34,33 +38,30 @@ def check_watch(directories: Sequence[Path]) -> None:
     for directory in directories:
         if not directory.is_dir():
             raise ConfigError(f"{directory} cannot be watched: it is no directory")
-        if os.name == "posix" and directory.stat().st_mode & stat.S_IWOTH:
-            message = (
-                f"{directory} is not watched: everybody may write to it; chmod o-w {directory}"
-            )
-            raise ConfigError(message)
+        _check_writers(directory)
 
 
 async def watch(
-    directory: Path, quiet_seconds: float, changed: Callable[[Path], Awaitable[None]]
+    directory: Path,
+    quiet_seconds: float,
+    changed: Callable[[Path], Awaitable[None]],
+    *,
+    longest_seconds: float = 30.0,
 ) -> None:
     """Call a function each time when files in a directory changed, and then did not for a while.
 
-    What comes while it is called is told after that.  Ends when cancelled.
+    It is called once when watching begins, for what changed before that, and when another
+    directory has come to that path.  When changes do not end, it is called ``longest_seconds``
+    after the first.  What comes while it is called is told after that.  It is not called while
+    everybody may write to the directory.  Ends when cancelled.
     """
     some, ended = anyio.Event(), anyio.Event()
     latest = 0.0
 
-    async def gather() -> None:
+    def note() -> None:
         nonlocal latest
-        # Who does not watch does not need it.
-        from watchfiles import awatch  # noqa: PLC0415
-
-        changes = awatch(directory, debounce=_GROUP_MS, step=_GROUP_MS, stop_event=ended)
-        async with aclosing(changes):
-            async for _ in changes:
-                latest = anyio.current_time()
-                some.set()
+        latest = anyio.current_time()
+        some.set()
 
     async def tell_end() -> None:
         """End the thread that watches, which cancellation waits for."""
@@ -70,14 +71,90 @@ async def watch(
             ended.set()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(gather)
+        tasks.start_soon(_follow, directory, note, ended)
         tasks.start_soon(tell_end)
         while True:
             await some.wait()
-            while anyio.current_time() < latest + quiet_seconds:  # noqa: ASYNC110 - a period of quiet
-                await anyio.sleep_until(latest + quiet_seconds)
+            last = anyio.current_time() + max(longest_seconds, quiet_seconds)
+            while anyio.current_time() < (at := min(latest + quiet_seconds, last)):  # noqa: ASYNC110 - a period of quiet
+                await anyio.sleep_until(at)
             some = anyio.Event()
             try:
+                await anyio.to_thread.run_sync(_check_writers, directory)
                 await changed(directory)
             except AgentrailError as error:
                 _log.error("changes in %s are not used: %s", directory, error.detail)
+
+
+async def _follow(directory: Path, note: Callable[[], None], ended: anyio.Event) -> None:
+    """Call a function for what changes in the directory that is at a path, whichever it is."""
+    fault, again = "", False
+    while not ended.is_set():
+        try:
+            which = await anyio.to_thread.run_sync(_which, directory)
+            if again:
+                _log.warning("%s is another directory now, and that one is watched", directory)
+            fault, again = "", True
+            await _follow_one(directory, which, note, ended)
+        except OSError as error:
+            if fault != (fault := error.strerror or str(error)):
+                _log.error("%s cannot be watched, and is tried again: %s", directory, fault)
+                note()
+            await anyio.sleep(_CHECK_MS / 1_000)
+
+
+async def _follow_one(
+    directory: Path, which: tuple[str, int, int], note: Callable[[], None], ended: anyio.Event
+) -> None:
+    """Call a function for what changes in a directory until another one is at its path.
+
+    Raises:
+        OSError: none is, or it cannot be watched.
+    """
+    # Who does not watch does not need it.
+    from watchfiles import Change, awatch  # noqa: PLC0415
+
+    changes = awatch(
+        which[0],
+        debounce=_GROUP_MS,
+        step=_GROUP_MS,
+        stop_event=ended,
+        rust_timeout=_CHECK_MS,
+        yield_on_timeout=True,
+    )
+    begun = False
+    async with aclosing(changes):
+        async for found in changes:
+            if found or not begun:
+                note()
+            begun = True
+            # One that is made after another is removed may have the other's number.
+            if (Change.deleted, which[0]) in found:
+                return
+            if await anyio.to_thread.run_sync(_which, directory) != which:
+                return
+
+
+def _which(directory: Path) -> tuple[str, int, int]:
+    """Return which directory is at a path.
+
+    Raises:
+        OSError: none is.
+    """
+    found = directory.stat()
+    return str(directory.absolute()), found.st_dev, found.st_ino
+
+
+def _check_writers(directory: Path) -> None:
+    """Return unless everybody may write to a directory.
+
+    Raises:
+        ConfigError: everybody may.
+    """
+    try:
+        mode = directory.stat().st_mode
+    except OSError:  # it is gone, and what was in it is too
+        return
+    if os.name == "posix" and mode & stat.S_IWOTH:
+        message = f"{directory} is not watched: everybody may write to it; chmod o-w {directory}"
+        raise ConfigError(message)

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from agentrail.errors import ToolError, unwrapped
-from agentrail.hook import Call, Watchdog, calling
+from agentrail.hook import Call, Watchdog, as_failure, calling, thrown
 from agentrail.messages import Image, ToolCall, ToolOutcome, ToolResult
 from agentrail.requests import ToolRequest
 from agentrail.tool._toolset import Toolset
@@ -47,11 +47,9 @@ def tool_endpoint(
             guard.arm(f"tool {call.name}", seconds)
             try:
                 result = _answer(call, await tool.call(call.arguments, request.context))
-            except Exception as error:  # noqa: BLE001 - boundary: tool
-                result = _result(call, _told(call, error))
-            except SystemExit:
-                _log.exception("tool %s called sys.exit()", call.name)
-                result = _result(call, f"tool {call.name} failed: SystemExit")
+            except thrown() as error:  # boundary: tool
+                failure = await as_failure(f"tool {call.name}", error)
+                result = _result(call, _told(call, failure))
         if result is None or guard.expired:
             return _result(call, f"tool {call.name} took longer than {seconds:g} s", "timeout")
         return result
@@ -67,8 +65,9 @@ async def run_tool(call_tool: Call[ToolRequest, ToolResult], request: ToolReques
     call = request.call
     try:
         return settle(await call_tool(request), call)
-    except Exception as error:  # noqa: BLE001 - boundary: tool
-        return settle(_result(call, _told(call, error)), call)
+    except thrown() as error:  # boundary: tool
+        failure = await as_failure(f"tool {call.name}", error)
+        return settle(_result(call, _told(call, failure)), call)
 
 
 def settle(result: object, call: ToolCall) -> ToolResult:

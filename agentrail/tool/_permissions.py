@@ -1,7 +1,8 @@
 """Which tool calls may be made: rules with patterns on a call's arguments."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, cast
 
 from attrs import field, frozen
@@ -17,6 +18,9 @@ _STRICT: Final[Mapping[Verdict, int]] = {"allow": 0, "ask": 1, "deny": 2}
 
 _OPEN: Final = frozenset({"$ref", "allOf", "anyOf", "oneOf", "patternProperties"})
 """What of a JSON Schema may name arguments elsewhere than in its ``properties``."""
+
+_PACKAGED: Final = re.compile(r"(?=.*(?:\*|[_?]{2}))[A-Za-z0-9_*?-]+")
+"""A pattern that can be about a package's tool: the name of each has ``__`` in it."""
 
 
 @frozen(slots=True)
@@ -88,22 +92,60 @@ def judge(rules: Sequence[Rule], call: ToolCall) -> Rule:
     return _NOT_LISTED if narrowed else _ALLOWED
 
 
-def rule_faults(rules: Iterable[Rule], specs: Sequence[ToolSpec]) -> tuple[str, ...]:
+def rule_faults(
+    rules: Iterable[Rule], specs: Sequence[ToolSpec], *, packages: bool = False
+) -> tuple[str, ...]:
     """Return what is wrong with rules for a set of tools: a name of none of them is a slip.
 
     So is an argument that none of a rule's tools takes.  A rule about every tool may have none.
+    With ``packages``, whose tools are not among these yet, a rule that can be about them is right.
     """
     faults: list[str] = []
     for rule in rules:
-        named = f"{rule.verdict}({rule.tool!r})"
-        meant = [spec for spec in specs if matches(rule.tool, spec.name)]
+        meant = _meant(rule, specs)
+        is_pattern = WILD.search(rule.tool) is not None
+        if packages and (is_pattern or not meant) and _PACKAGED.fullmatch(rule.tool):
+            continue
         if meant:
-            faults += [f"{named}: {fault}" for fault in _argument_faults(rule, meant)]
+            faults += [f"{_named(rule)}: {fault}" for fault in _argument_faults(rule, meant)]
         elif rule.tool.strip("*"):
-            known = ", ".join(spec.name for spec in specs)
-            has = f"no tool of {known}" if known else "no tool: the profile has none"
-            faults.append(f"{named} is about {has}")
+            faults.append(f"{_named(rule)} is about {_no_tool(rule, specs)}")
     return tuple(faults)
+
+
+def rule_gaps(
+    rules: Iterable[Rule], specs: Sequence[ToolSpec], packaged: Container[str]
+) -> Iterator[str]:
+    """Yield, of each rule, which arguments it names that its tools do not have.
+
+    It holds for no call of such a tool.  Of tools that are not ``packaged``, one with the argument
+    is enough, for who wrote the rule knew them all.
+    """
+    for rule in rules:
+        meant = _meant(rule, specs)
+        gaps = list(_argument_faults(rule, meant)) if meant else []
+        if not gaps:
+            brought = [spec for spec in meant if spec.name in packaged]
+            gaps = [fault for spec in brought for fault in _argument_faults(rule, [spec])]
+        if gaps:
+            yield f"{_named(rule)}: {'; '.join(gaps)}"
+
+
+def _named(rule: Rule) -> str:
+    return f"{rule.verdict}({rule.tool!r})"
+
+
+def _meant(rule: Rule, specs: Iterable[ToolSpec]) -> list[ToolSpec]:
+    return [spec for spec in specs if matches(rule.tool, spec.name)]
+
+
+def _no_tool(rule: Rule, specs: Iterable[ToolSpec]) -> str:
+    names = [spec.name for spec in specs]
+    if not names:
+        return "no tool: the profile has none"
+    near = difflib.get_close_matches(rule.tool, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"no tool of {', '.join(names)}{hint}"
 
 
 def _argument_faults(rule: Rule, specs: Sequence[ToolSpec]) -> Iterable[str]:

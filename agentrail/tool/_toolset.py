@@ -20,6 +20,8 @@ class Toolset:
     """Who brought each tool, by the tool's name."""
     concurrent: frozenset[str] = frozenset()
     """The names of those whose calls may run at the same time."""
+    origins: Mapping[str, str] = field(factory=dict[str, str])
+    """Which code each tool is of, by the tool's name; empty for what is the application's own."""
     specs: tuple[ToolSpec, ...] = ()
     """What the model is told, by name in order, so that equal sets read equal in its cache."""
 
@@ -50,7 +52,8 @@ class Toolset:
         concurrent = frozenset(
             [name for name, tool in tools.items() if getattr(tool, "concurrent", False)]
         )
-        return cls(tools, owners, concurrent, tuple(specs)), tuple(faults)
+        origins = {name: str(getattr(tool, "origin", "")) for name, tool in tools.items()}
+        return cls(tools, owners, concurrent, origins, tuple(specs)), tuple(faults)
 
 
 def name_fault(name: str) -> str:

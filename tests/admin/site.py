@@ -65,6 +65,8 @@ def hello(
 class Nowhere:
     """What becomes of what a swap replaced, where nothing runs."""
 
+    busy = False
+
     async def wait(self) -> None:
         """Return at once."""
 

@@ -1,5 +1,6 @@
 """Who may use the API: nobody without a token, each role what is its own, and no other site."""
 
+import sqlite3
 from typing import Any
 
 import httpx
@@ -27,6 +28,43 @@ async def test_without_a_token_nothing_answers(guarded: Site) -> None:
         for headers in ({}, {"authorization": "Bearer agentrail_" + "x" * 43}):
             refused = await ask(guarded.client, operation, headers=headers)
             assert problem(refused) == (401, "unauthenticated"), operation.path
+
+
+UNROUTED = [
+    ("PATCH", "/api/plugins/x", 405, "DELETE, GET, HEAD"),
+    ("OPTIONS", "/api/plugins", 405, "GET, HEAD"),
+    ("PROPFIND", "/api/tokens", 405, "GET, HEAD, POST"),
+    ("GET", "/api/plugins/x/approve", 405, "POST"),
+    ("GET", "/api/nothing", 404, None),
+    ("POST", "/api/plugins/x/nothing", 404, None),
+    ("GET", "/api/plugins/", 404, None),
+    ("GET", "/api/", 404, None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status", "allow"), UNROUTED)
+async def test_what_there_is_is_told_to_those_alone_who_have_a_token(
+    guarded: Site, method: str, path: str, status: int, allow: str | None
+) -> None:
+    refused = await guarded.client.request(method, path)
+    assert problem(refused) == (401, "unauthenticated")
+    assert "allow" not in refused.headers
+
+    known = await guarded.client.request(method, path, headers=await guarded.headers("viewer"))
+    assert problem(known)[0] == status
+    assert known.headers.get("allow") == allow
+    assert known.json()["detail"].startswith(f"{method} {path}: ")
+
+
+async def test_a_proxy_makes_nobody_an_administrator(site: Site) -> None:
+    body = {"user": "eve", "roles": ["admin"]}
+
+    refused = await site.client.post(
+        "/api/tokens", json=body, headers={"x-forwarded-for": "203.0.113.9"}
+    )
+
+    assert problem(refused) == (403, "forbidden")
+    assert await site.get("/api/tokens") == {"tokens": []}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -249,6 +287,23 @@ async def test_the_audit_log_is_verified_against_what_was_noted(site: Site) -> N
     assert (cut["whole"], [fault["seq"] for fault in cut["faults"]]) == (False, [3])
     half = await site.client.get("/api/audit/verify?seq=2")
     assert problem(half) == (422, "invalid_request")
+
+
+async def test_an_audit_log_with_values_of_other_types_is_listed_and_not_whole(
+    site: Site,
+) -> None:
+    await site.ready()
+
+    def tamper(connection: sqlite3.Connection) -> None:
+        connection.execute("drop trigger audit_is_not_changed")
+        connection.execute("update audit set actor = cast(actor as blob) where seq = 2")
+
+    await site.database.write(tamper)
+
+    entries = (await site.get("/api/audit"))["entries"]
+    assert [(entry["seq"], entry["actor"]) for entry in entries] == [(2, "b'local'"), (1, "local")]
+    found = await site.get("/api/audit/verify")
+    assert (found["whole"], [fault["seq"] for fault in found["faults"]]) == (False, [2])
 
 
 async def test_the_actor_of_another_tenant_is_named_with_it(site: Site) -> None:

@@ -59,7 +59,7 @@ async def test_a_plugin_is_uploaded_called_switched_off_and_as_it_was_after_a_re
     async with http_client(application(tmp_path)) as client:
         bad = await client.post("/api/plugins/upload", files={"file": ("bad.zip", b"PK")})
         assert problem(bad)[0] == 422
-        assert (await client.get("/api/plugins")).json() == {"plugins": []}
+        assert (await client.get("/api/plugins")).json() == {"plugins": [], "broken": {}}
         assert await said(client) == "I have no tool."
 
         uploaded = await client.post("/api/plugins/upload", files={"file": ("h.zip", hello())})

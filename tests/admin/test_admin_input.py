@@ -240,7 +240,7 @@ async def test_an_upload_that_is_cut_off_leaves_nothing(site: Site) -> None:
         )
     while sorted(site.directory.glob("packages/**/*")) != before:
         await anyio.lowlevel.checkpoint()
-    assert await site.get("/api/plugins") == {"plugins": []}
+    assert await site.get("/api/plugins") == {"plugins": [], "broken": {}}
 
 
 async def test_a_slow_upload_ends(site: Site) -> None:

@@ -39,7 +39,7 @@ async def test_a_package_is_uploaded_approved_used_and_deleted(site: Site) -> No
     assert await site.get("/api/tools") == {"tools": []}
     gone = await site.client.delete("/api/plugins/hello_world")
     assert (gone.status_code, gone.content) == (204, b"")
-    assert await site.get("/api/plugins") == {"plugins": []}
+    assert await site.get("/api/plugins") == {"plugins": [], "broken": {}}
 
 
 async def test_an_upload_says_what_each_version_asks_for(site: Site) -> None:
@@ -221,7 +221,7 @@ async def test_deleting_waits_its_turn(site: Site) -> None:
 
     assert statuses["delete"] == 204
     assert statuses["toggle"] in {200, 404}
-    assert await site.get("/api/plugins") == {"plugins": []}
+    assert await site.get("/api/plugins") == {"plugins": [], "broken": {}}
 
 
 async def test_a_status_is_exported_and_imported(site: Site) -> None:
@@ -286,4 +286,4 @@ async def test_a_refused_package_lists_what_is_wrong_and_leaves_nothing(site: Si
     assert ("manifest_version", 2, "version") in codes
     assert {fault["file"] for fault in faults} == {"plugin.toml"}
     assert sorted(site.directory.glob("packages/**/*")) == before
-    assert await site.get("/api/plugins") == {"plugins": []}
+    assert await site.get("/api/plugins") == {"plugins": [], "broken": {}}

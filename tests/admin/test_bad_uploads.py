@@ -9,7 +9,7 @@ import pytest
 from tests.admin.site import SOURCE, Site, archive
 from tests.package.corpus_archives import Item, archives
 from tests.package.corpus_sources import sources
-from tests.package.test_manifest import table
+from tests.package.test_manifest import BAD_JSON, table
 from tests.package.trees import snapshot
 
 pytestmark = pytest.mark.anyio
@@ -25,8 +25,10 @@ def uploads() -> Iterable[tuple[str, bytes, str, tuple[str, ...]]]:
     for item in sources():
         plain = item.name == Path(item.name).name  # else the form itself is refused
         yield *_sent(item), (item.code or MANIFEST, MANIFEST) if plain else ("invalid_request",)
-    for number, (text, code) in enumerate(table()):
-        files = {"plugin.toml": text, "__init__.py": SOURCE}
+    manifests = [("plugin.toml", text, code) for text, code in table()]
+    manifests += [("plugin.json", text, code) for text, code in BAD_JSON.items()]
+    for number, (file, text, code) in enumerate(manifests):
+        files = {file: text, "__init__.py": SOURCE}
         yield f"manifest {number}", archive(files), "upload.zip", (code,)
 
 

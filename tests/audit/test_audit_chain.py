@@ -1,14 +1,16 @@
 """The audit chain: whatever is done to it afterwards shows."""
 
 import sqlite3
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentrail.audit import SCHEMA, Audit, append, entries, verify
+from agentrail.audit import SCHEMA, Audit, AuditEntry, append, entries, verify
 
 OPEN: list[sqlite3.Connection] = []
 
@@ -110,6 +112,44 @@ def test_what_is_removed_or_moved_shows(attack: str) -> None:
     ATTACKS[attack](connection)
 
     assert verify(connection).faults
+
+
+OTHER_TYPES = {
+    "bytes that are written like the text": "x'{}'",
+    "bytes that are no text": "x'ff00'",
+    "a text that is none": "cast(x'ff00' as text)",
+    "an infinite number": "9e999",
+}
+
+
+@pytest.mark.parametrize("value", OTHER_TYPES.values(), ids=list(OTHER_TYPES))
+@pytest.mark.parametrize("column", [*COLUMNS, "at", "hash", "previous"])
+def test_a_value_of_another_type_shows_and_hides_nothing(column: str, value: str) -> None:
+    """In JSON, bytes are the text that is their base64."""
+    connection = chain(0)
+    first = Audit(
+        actor="abcd",
+        action="abcd",
+        object="abcd",
+        detail="abcd",
+        before="abcd",
+        after="abcd",
+        request="abcd",
+    )
+    append(connection, first, 1.0)
+    append(connection, Audit(actor="ada", action="a", object="o"), 2.0)
+    unlock(connection)
+    old = str(getattr(entries(connection)[1], column))
+    same = b64decode(old) if len(old) % 4 == 0 else old.encode()
+    change = f"update audit set {column} = {value.format(same.hex())} where seq = 1"  # noqa: S608
+    connection.execute(change)
+
+    report = verify(connection)
+    assert (report.faults[0].seq, report.entries) == (1, 2)
+    listed = entries(connection)
+    assert [entry.seq for entry in listed] == [2, 1]
+    assert msgspec.json.decode(msgspec.json.encode(listed), type=list[AuditEntry]) == listed
+    assert append(connection, Audit(actor="ada", action="a", object="o"), 3.0).seq == 3
 
 
 def test_a_cut_off_end_shows_against_a_head_that_was_noted() -> None:

@@ -14,7 +14,7 @@ from signal import SIGKILL
 import pytest
 
 from tests.cli.command import Serving, agentrail, environment, serving, terminal
-from tests.cli.packages import APP, package, plugin, seen
+from tests.cli.packages import APP, SOURCE, package, plugin, seen
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -144,6 +144,7 @@ def test_a_token_of_ones_own_comes_first(here: Path) -> None:
     assert (nobody.status, ada.status) == (2, 2)
     assert nobody.err.startswith("unauthenticated: send a valid token")
     assert "set AGENTRAIL_TOKEN" in nobody.err
+    assert "'agentrail token create me --role admin' makes one beside" in nobody.err
     assert ada.err.startswith("forbidden: none of your roles lets you read here")
 
 
@@ -164,10 +165,22 @@ def test_tokens_open_a_host_that_is_reached_from_elsewhere(here: Path) -> None:
         assert agentrail(here, "token", "revoke", ada["id"]).out == f"revoked {ada['id']}\n"
         assert agentrail(here, *asked, AGENTRAIL_TOKEN=token).status == 2
 
-    gone = agentrail(here, "token", "revoke", "tok_none")
-    assert (gone.status, gone.err.partition(":")[0]) == (2, "token_not_found")
-    role = agentrail(here, "token", "create", "ada", "--role", "king")
-    assert (role.status, role.err.partition(":")[0]) == (2, "invalid_request")
+
+def test_a_token_that_cannot_be_made_or_revoked_is_told_how_it_is_named(here: Path) -> None:
+    agentrail(here, "token", "create", "ada", "--role", "viewer")
+
+    gone = agentrail(here, "token", "revoke", "ada")
+    near = agentrail(here, "token", "create", "ada", "--role", "operater")
+    king = agentrail(here, "token", "create", "ada", "--role", "viewer", "--role", "king")
+
+    how = "name it by its id, as 'agentrail token list' prints it"
+    assert (gone.status, gone.err) == (2, f"token_not_found: there is no token 'ada': {how}\n")
+    roles = "viewer, operator, publisher, admin, auditor"
+    told = "invalid_request: --role: there is no role"
+    assert near.err == f"{told} 'operater': use {roles}; did you mean 'operator'?\n"
+    assert king.err == f"{told} 'king': use {roles}\n"
+    assert (near.status, king.status) == (2, 2)
+    assert len(json.loads(agentrail(here, "token", "list", "--json").out)) == 1
 
 
 @BACKENDS
@@ -251,10 +264,111 @@ def test_without_anybody_to_ask_a_package_waits(here: Path) -> None:
     digest = seen(here)["digest"]
     granted = plugin(here, "approve", "hello", "--digest", digest)
     assert granted.out == f"hello 1.0.0: approved, {digest}\n"
+    assert granted.err.startswith(f"hello 1.0.0, {digest}\n  it asks for nothing\n")
     early = agentrail(here, "plugin", "enable", "hello")
     assert (early.status, "promote its digest first" in early.err) == (2, True)
     assert plugin(here, "approve", "hello", "--promote").out.startswith("hello 1.0.0: disabled")
     assert plugin(here, "enable", "hello").status == 0
+
+
+def test_a_version_is_named_where_several_wait(here: Path) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        agentrail(here, "plugin", "install", str(package(here, version)))
+
+    unnamed = agentrail(here, "plugin", "approve", "hello", "--promote")
+    assert (unnamed.status, unnamed.err.partition(":")[0]) == (2, "package_state")
+    assert "name one with --version: 1.0.0 (sha256:" in unnamed.err
+    named = plugin(here, "approve", "hello", "--version", "1.0.0", "--promote")
+    assert named.out.startswith("hello 1.0.0: disabled, sha256:")
+    assert len(named.out.splitlines()) == 1
+    left = plugin(here, "approve", "hello", "--promote")
+    assert left.out.startswith("hello 1.1.0: disabled, sha256:")
+    assert left.err.startswith(left.out.replace(": disabled", ""))
+    again = agentrail(here, "plugin", "approve", "hello", "--version", "1.1.0")
+    assert (again.status, again.err.rpartition(": ")[2]) == (
+        2,
+        "it is approved and promoted already\n",
+    )
+
+
+def test_what_a_publisher_uploads_is_told_to_wait(here: Path) -> None:
+    with serving(here, "--host", "0.0.0.0") as server:  # noqa: S104 - what is tested
+        url = str(server.client.base_url).replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - as above
+        made = agentrail(here, "token", "create", "ada", "--role", "publisher")
+        asked = ("plugin", "install", str(package(here)), "--yes", "--url", url)
+        done = agentrail(here, *asked, AGENTRAIL_TOKEN=made.out.strip())
+
+    assert (done.status, done.out) == (1, "")
+    refused, told = done.err.splitlines()[-2:]
+    assert refused == "forbidden: none of your roles lets you administer here: publisher"
+    command = "agentrail plugin approve hello --version 1.0.0 --promote"
+    assert told == f"an administrator has to approve it: {command}"
+    assert plugin(here, *command.split()[2:]).out.startswith("hello 1.0.0: disabled")
+
+
+def test_a_package_that_is_like_the_one_that_was_named_is_told(here: Path) -> None:
+    plugin(here, "install", str(package(here)), "--yes")
+
+    near = agentrail(here, "plugin", "enable", "helo")
+    version = agentrail(here, "plugin", "upgrade", "hello", "--version", "2.0.0")
+
+    expected = "package_not_found: there is no package 'helo'; did you mean 'hello'?\n"
+    assert (near.status, near.err) == (2, expected)
+    assert version.err == "package_not_found: package 'hello' has no version '2.0.0'\n"
+
+
+DENIED = SOURCE.replace(
+    "    def start(self):\n",
+    """\
+    def start(self):
+        for name in ("one", "two", "three"):
+            try:
+                self.context.secret(name)
+            except Exception:
+                pass
+""",
+)
+
+
+def test_events_tell_what_was_denied_and_are_there_after_the_package(here: Path) -> None:
+    directory = package(here)
+    (directory / "greeter.py").write_text(DENIED)
+    with serving(here):
+        plugin(here, "install", str(directory), "--yes")
+        plugin(here, "remove", "hello", "--yes")
+        denied = [
+            line for line in plugin(here, "events", "hello").out.splitlines() if "denied" in line
+        ]
+
+    assert [line.partition("  denied  ")[2].strip() for line in denied] == [
+        f"it was not granted secrets: {name}" for name in ("one", "two", "three")
+    ]
+
+
+def test_the_first_version_comes_after_none(here: Path) -> None:
+    plugin(here, "install", str(package(here)), "--yes")
+    for version in ("1.1.0", "1.2.0"):
+        agentrail(here, "plugin", "install", str(package(here, version)))
+    plugin(here, "remove", "hello", "--version", "1.0.0", "--yes")
+    for version in ("1.1.0", "1.2.0"):
+        plugin(here, "approve", "hello", "--version", version, "--promote")
+        plugin(here, "upgrade", "hello", "--version", version)
+
+    told = [re.split("  +", line) for line in plugin(here, "events", "hello").out.splitlines()]
+    upgrades = [line[2:] for line in told if line[3] == "upgrade"]
+    assert upgrades == [["1.1.0", "upgrade"], ["1.2.0", "upgrade", "from 1.1.0"]]
+
+
+def test_why_a_package_does_not_run_is_on_one_line(here: Path) -> None:
+    plugin(here, "install", str(package(here)), "--yes")
+    (kept,) = (here / "data" / "packages").iterdir()
+    (kept / "greeter.py").chmod(0o644)
+
+    done = plugin(here, "list")
+
+    (told,) = [line for line in done.err.splitlines() if line.startswith("hello: ")]
+    assert told.startswith("hello: the package is refused: - ")
+    assert "\N{REPLACEMENT CHARACTER}" not in done.err
 
 
 @BACKENDS
@@ -265,6 +379,7 @@ def test_a_bad_package_leaves_nothing(here: Path, backend: str) -> None:
         for path in (directory, here / "bad.zip", here / "missing.zip"):
             done = agentrail(here, "plugin", "install", str(path), "--yes")
             assert done.status == 2
+            assert path is directory or f"\n  - {path}" in done.err
             assert "Traceback" not in done.err
         assert plugin(here, "list", "--json").out == "[]\n"
     assert list((here / "data" / "packages").iterdir()) == []
@@ -297,11 +412,18 @@ def test_an_application_without_packages_says_what_to_do(here: Path) -> None:
     assert "AppConfig(packages=PackageSettings(...))" in asked.err
 
 
-@pytest.mark.parametrize("verb", ["inspect", "enable", "disable", "upgrade", "rollback", "logs"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *("inspect", "approve", "enable", "disable", "upgrade"),
+        *("rollback", "release", "remove", "logs", "events"),
+    ],
+)
 def test_a_package_that_is_not_there_is_told(here: Path, verb: str) -> None:
     done = agentrail(here, "plugin", verb, "nothing")
 
-    assert (done.status, done.err) == (2, "package_not_found: there is no package 'nothing'\n")
+    told = "there is no package 'nothing'; 'agentrail plugin list' prints those that are there"
+    assert (done.status, done.err) == (2, f"package_not_found: {told}\n")
 
 
 def test_an_audit_log_that_was_changed_is_found(here: Path) -> None:

@@ -5,9 +5,12 @@ import socket
 from itertools import pairwise
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
+from starlette.responses import Response
 
+from agentrail.cli._serve import _logged
 from tests.cli.command import agentrail, read_until, serving
 
 pytestmark = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -70,6 +73,37 @@ def test_each_request_is_one_line_of_the_log(here: Path, backend: str) -> None:
         'INFO agentrail.access: 127.0.0.1 "POST /chat" 200',
         'INFO agentrail.access: 127.0.0.1 "POST /stream" 200',
         'INFO agentrail.access: 127.0.0.1 "GET /nothing%0A%C3%B6" 404',
+    ]
+
+
+def test_the_log_names_who_connected_and_not_who_is_said_to_have(here: Path, backend: str) -> None:
+    with serving(here, "--backend", backend) as server:
+        forged = {b"X-Forwarded-For": b"203.0.113.9\x85\x9b31m"}
+        response = server.client.get("/ready", headers=forged)
+        assert server.stop() == 0
+
+    assert response.status_code == 403
+    told = [line for line in server.log if "agentrail.access" in line]
+    assert told == ['INFO agentrail.access: 127.0.0.1 "GET /ready" 403']
+
+
+def test_nothing_from_outside_breaks_a_line_of_the_log(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As another server might let it through."""
+    caplog.set_level("INFO", "agentrail.access")
+
+    async def ask() -> None:
+        for client in ("\x1b[31m::1%eth0\n", "\x9b"):
+            transport = httpx.ASGITransport(_logged(Response()), client=(client, 1))
+            async with httpx.AsyncClient(transport=transport, base_url="http://h") as web:
+                await web.request('G\nT"', "/a%0D%22%1B")
+
+    anyio.run(ask, backend=backend)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        '%1B%5B31m::1%eth0%0A "G%0AT%22 /a%0D%22%1B" 200',
+        '%C2%9B "G%0AT%22 /a%0D%22%1B" 200',
     ]
 
 

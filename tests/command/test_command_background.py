@@ -27,6 +27,7 @@ from agentrail.command import Command
 from agentrail.errors import ConfigError, ModelUnavailable
 from agentrail.session import Lease, SessionStore
 from tests.command.conftest import Opens, config_of, read
+from tests.strays import STRAYS, Stray
 
 pytestmark = pytest.mark.anyio
 
@@ -148,6 +149,25 @@ async def test_the_session_is_told_how_it_ended(
 
     await store.noted.wait()
     assert (await history(host))[-1] == ("system", note)
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+async def test_the_session_is_told_that_it_strayed(
+    open_host: Opens, store: Store, stray: Stray
+) -> None:
+    @command(background=True)
+    async def work() -> str:
+        """Work."""
+        await stray()
+        return "unreached"
+
+    host = await open_host(work, model=ScriptedModel(["Hello."]), store=store)
+    await host.chat(ChatRequest("hi", "s1"))
+
+    await host.chat(ChatRequest("/work", "s1"))
+
+    await store.noted.wait()
+    assert (await history(host))[-1] == ("system", "/work failed; the host's log says why.")
 
 
 async def test_pieces_are_noted_as_a_whole(open_host: Opens, store: Store) -> None:

@@ -1,7 +1,7 @@
 """Commands in a host: every message with a slash is answered here, on every door."""
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import anyio
@@ -25,6 +25,7 @@ from agentrail import (
 from agentrail.errors import ConfigError, ModelUnavailable
 from tests.command.conftest import Opens, read
 from tests.contexts import context_of
+from tests.strays import STRAYS, Stray
 
 pytestmark = pytest.mark.anyio
 
@@ -365,6 +366,54 @@ async def test_a_failure_is_an_answer_with_its_status(
     assert (last.type, getattr(last, "message", "")) == ("turn.end", told)
     assert (model.requests, failures) == ([], [])
     assert ("secret" in caplog.text) is (how == "")
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+async def test_a_command_that_strays_has_failed_and_harms_nobody(
+    open_host: Opens, stray: Stray, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, go_on = anyio.Event(), anyio.Event()
+    read_all: dict[str, Sequence[tuple[str, str]]] = {}
+
+    @command
+    async def wait() -> str:
+        """Wait."""
+        begun.set()
+        await go_on.wait()
+        return "done"
+
+    @command
+    async def lose() -> str:
+        """Lose."""
+        await stray()
+        return "unreached"
+
+    @command
+    async def tell() -> AsyncIterator[str]:
+        """Tell."""
+        yield "So"
+        await stray()
+
+    host = await open_host(wait, lose, tell)
+
+    async def read_on(message: str) -> None:
+        read_all[message] = await read(host, ChatRequest(message))
+
+    async with anyio.create_task_group() as readers:
+        readers.start_soon(read_on, "/wait")
+        await begun.wait()
+        assert (await host.chat(ChatRequest("/lose"))).status == 500
+        await read_on("/lose")
+        await read_on("/tell")
+        go_on.set()
+
+    broke = "failed; the host's log says why."
+    assert {message: events[-1] for message, events in read_all.items()} == {
+        "/lose": ("turn.end", f"/lose {broke}"),
+        "/tell": ("turn.end", f"So\n/tell {broke}"),
+        "/wait": ("turn.end", "done"),
+    }
+    assert len(caplog.records) == 3
 
 
 async def test_a_failure_on_the_way_is_the_last_piece(open_host: Opens) -> None:

@@ -3,15 +3,15 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, Final, get_args
 
 import attrs
 import pytest
 
+from agentrail.config import Document
 from agentrail.errors import Fault, PackageRefused
 from agentrail.package import ExecutionContext, Permissions, PluginContext
-from agentrail.package._document import Document
 from agentrail.package._manifest import PackageType, parse_manifest
 from agentrail.registry import State
 from tests.docs.pages import ROOT, rows, tables
@@ -237,10 +237,14 @@ def test_every_member_of_a_context_is_listed_with_its_arguments() -> None:
         found: object = getattr(PluginContext, name, None)
         if callable(found):
             _, *parameters = signature(found).parameters.values()
-            stars = {
-                each.name: "**" if each.kind is each.VAR_KEYWORD else "" for each in parameters
-            }
-            assert text == f"{name}({', '.join(stars[each] + each for each in stars)})"
+            assert text == f"{name}({', '.join(map(listed_as, parameters))})"
+
+
+def listed_as(parameter: Parameter) -> str:
+    """Return a parameter as the page has it; there is at most one that only a keyword names."""
+    if parameter.kind is Parameter.KEYWORD_ONLY:
+        return f"*, {parameter.name}={parameter.default}"
+    return f"{'**' if parameter.kind is Parameter.VAR_KEYWORD else ''}{parameter.name}"
 
 
 def test_every_permission_is_one_of_a_member_or_said_to_be_unused() -> None:

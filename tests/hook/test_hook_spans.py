@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Span, StatusCode, Tracer, get_current_span
 
 from agentrail.hook import Funnel, Hook, Plugin, compile_hooks, late_spans, span
+from tests.strays import STRAYS, Stray
 
 pytestmark = pytest.mark.anyio
 
@@ -130,6 +131,20 @@ async def test_a_hook_that_fails_is_an_error_in_its_span(
     assert (failed.attributes or {})["agentrail.hook.outcome"] == "error"
     assert_failed(failed)
     assert (after.attributes or {})["agentrail.hook.outcome"] == "ok"
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+async def test_a_hook_that_strays_is_an_error_in_its_span(
+    traced: Funnel, exporter: InMemorySpanExporter, stray: Stray
+) -> None:
+    async def lose(_context: object) -> None:
+        await stray()
+
+    await traced.observe(hooks(lose), "context")
+
+    (failed,) = exporter.get_finished_spans()
+    assert (failed.attributes or {})["agentrail.hook.outcome"] == "error"
+    assert (failed.attributes or {})["error.type"] == "hook_failed"
 
 
 def assert_failed(made: ReadableSpan) -> None:

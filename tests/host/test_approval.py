@@ -16,7 +16,7 @@ from agentrail import (
     define_plugin,
 )
 from agentrail.errors import HostNotRunning, NotPending, TurnNotFound
-from agentrail.events import ApprovalDecided, ApprovalRequired, StepEnd, TurnEnd
+from agentrail.events import ApprovalDecided, ApprovalRequired, StepEnd, TurnEnd, decode
 from agentrail.model import call_tools
 from agentrail.requests import Resume
 from agentrail.tool import ask
@@ -55,6 +55,12 @@ async def test_a_call_that_needs_approval_suspends_the_turn(make_host: MakeHost)
         status = await host.turn(ME, response.turn_id)
         assert (status.status, status.approvals) == ("suspended", (asked,))
     assert office.done == []
+
+
+def test_what_is_asked_for_in_a_log_of_before_is_a_tool_of_the_application() -> None:
+    event = decode(b'{"type": "approval.required", "callId": "c", "name": "send"}')
+
+    assert event == ApprovalRequired(call_id="c", name="send", origin="")
 
 
 async def test_a_stream_ends_with_what_is_asked_for(make_host: MakeHost) -> None:

@@ -72,7 +72,7 @@ def test_a_permission_with_a_slip_is_refused_by_the_name_of_its_profile() -> Non
             Profile(id="b", model="scripted:x", permissions=[deny("ping")]),
         )
     assert caught.value.faults == (
-        "profile 'a': deny('pnig') is about no tool of ping",
+        "profile 'a': deny('pnig') is about no tool of ping; did you mean 'ping'?",
         "profile 'a': deny('ping'): 'at' is no argument of ping; there are: none",
         "profile 'b': deny('ping') is about no tool: the profile has none",
     )

@@ -18,6 +18,7 @@ from agentrail.model.scripted import call_tools
 from tests.contexts import context_of
 from tests.middleware.calls import ToolBox, calling, others_run
 from tests.middleware.conftest import Opens
+from tests.strays import by_task
 
 pytestmark = pytest.mark.anyio
 
@@ -146,7 +147,12 @@ async def failing(requests: Sequence[ToolRequest]) -> Sequence[object]:
     raise OSError("the disk is full")
 
 
-@pytest.mark.parametrize("handler", [too_few, failing])
+async def straying(_requests: Sequence[ToolRequest]) -> Sequence[object]:
+    await by_task()
+    return []
+
+
+@pytest.mark.parametrize("handler", [too_few, failing, straying])
 async def test_when_the_handler_fails_all_its_calls_have_failed(
     handler: middleware.Handler,
 ) -> None:

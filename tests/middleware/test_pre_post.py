@@ -24,6 +24,7 @@ from tests.middleware.calls import (
     saying,
 )
 from tests.middleware.conftest import Opens, stream
+from tests.strays import STRAYS, Stray
 
 pytestmark = pytest.mark.anyio
 
@@ -184,6 +185,20 @@ async def test_when_pre_process_fails_the_model_is_not_asked(
     assert model.requests == []
     assert "password" not in refused.value.detail
     assert "the password is wrong" in caplog.text
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+async def test_one_that_strays_has_failed(stray: Stray, caplog: pytest.LogCaptureFixture) -> None:
+    async def process(*_: object) -> None:
+        await stray()
+
+    before, after = made_of(pre_process=process), made_of(post_process=process)
+
+    assert (await before(calling(), ToolBox(["5"]))).outcome == "denied"
+    with pytest.raises(RequestRefused):
+        await before(asking(), Model([saying()]))
+    assert (await after(calling(), ToolBox(["5"]))).content == "5"
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 3
 
 
 async def test_messages_that_are_none_refuse_the_call() -> None:

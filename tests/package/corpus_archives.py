@@ -29,6 +29,7 @@ COMMIT = b"0123456789abcdef0123456789abcdef01234567"
 ZIP64_FIELD = struct.pack("<HHQQ", 1, 16, 5, 5)
 UNICODE_NAME = struct.pack("<HHBL", 0x7075, 10, 1, 0) + b"other"
 GOOD = Entry(b"good.py")
+SIGNATURE = int.from_bytes(b"PK\x07\x08", "little")
 
 
 @frozen
@@ -98,6 +99,14 @@ def needless_zip64() -> bytes:
     with zipfile.ZipFile(out, "w") as made, made.open("x.py", "w", force_zip64=True) as file:
         file.write(b"x = 1\n")
     return out.getvalue()
+
+
+def quoted_descriptor() -> bytes:
+    """Return a file that is stored, and in which another seems to follow its first line."""
+    seen, hidden = b"print('hello')\n", b"print('goodbye')\n"
+    inner = Entry(b"", seen, method=0, flags=8).local_part()[30:]
+    inner += Entry(b"b.py", hidden, method=0, flags=8).local_part()
+    return archive(Entry(b"a.py", inner, method=0, flags=8))
 
 
 def nested(depth: int = 6) -> bytes:
@@ -267,6 +276,34 @@ STRUCTURE = [
             descriptor=b"PK\x07\x08" + struct.pack("<3L", Entry(b"").sizes[0], 9, 9),
         ),
     ),
+    Item("Z27-quoted-descriptor", quoted_descriptor, "archive_mismatch"),
+    item("Z27-stored-and-described", "archive_mismatch", Entry(b"x.py", method=0, flags=8)),
+    item(
+        "Z27-stored-and-described-twice",
+        "archive_mismatch",
+        Entry(b"x.py", method=0, flags=8, local_sizes=Entry(b"", method=0).sizes),
+    ),
+    item(
+        "Z27-empty-with-a-bare-descriptor",
+        "archive_mismatch",
+        Entry(b"x.py", b"", method=0, flags=8, descriptor=bytes(12)),
+        GOOD,
+    ),
+    item(
+        "Z27-bare-descriptor-like-a-signature",
+        "archive_mismatch",
+        Entry(
+            b"x.py",
+            flags=8,
+            crc=SIGNATURE,
+            descriptor=struct.pack("<3L", SIGNATURE, *Entry(b"").sizes[1:]),
+        ),
+    ),
+    Item(
+        "Z27-python-zipfile-stored-to-a-pipe",
+        lambda: by_zipfile("x.py", method=zipfile.ZIP_STORED, unseekable=True),
+        "archive_mismatch",
+    ),
     item("Z27-no-descriptor", "archive_mismatch", Entry(b"x.py", flags=8, descriptor=b"")),
     item("Z27-counts-more", "archive_mismatch", GOOD, end=Ending(count=2)),
     item(
@@ -387,6 +424,14 @@ HONEST = [
         "",
         Entry(b"a.py", flags=8, descriptor=struct.pack("<3L", *Entry(b"").sizes)),
         Entry(b"b.py"),
+    ),
+    item(  # by Info-ZIP into a pipe
+        "twin-of-Z27-empty-and-described",
+        "",
+        directory(b"p/"),
+        Entry(b"p/__init__.py", b"", method=0, flags=8),
+        Entry(b"p/x.py", flags=8),
+        Entry(b"p/y.py", b"", method=0, flags=8),
     ),
     item("twin-of-Z27-size-known", "", Entry(b"a.py", flags=8, local_sizes=(0, 0, 15))),
     item("twin-of-Z30-effort", "", Entry(b"x.py", flags=0b110)),

@@ -267,7 +267,9 @@ async def test_a_package_that_exits_does_not_take_the_host_along(
         seen = await turn(plugins, ("b__bye", {}))
 
     assert seen.told == []
-    assert seen.results == [("error", "tool b__bye ended the process, if it could")]
+    ((outcome, content),) = seen.results
+    assert outcome == "error"
+    assert content.startswith("tool b__bye failed: HookError: tool b__bye called sys.exit()")
 
 
 async def test_sync_executes_run_beside_each_other_too(tmp_path: Path, behind: Behind) -> None:

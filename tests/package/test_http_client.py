@@ -213,6 +213,11 @@ INSIDE = [
     "192.168.0.1",
     "100.64.0.1",
     "169.254.169.254",
+    "192.0.0.9",
+    "192.88.99.1",
+    "[::ffff:0:5db8:d822]",
+    "[3fff::1]",
+    "[5f00::1]",
     "224.0.0.1",
     "255.255.255.255",
 ]
@@ -485,14 +490,17 @@ NETWORKS = [
     "0.0.0.0/8",
     "224.0.0.0/4",
     "240.0.0.0/4",
+    "192.0.0.0/24",
+    "192.88.99.0/24",
 ]
 
 
 def written(address: IPv4Address) -> list[IPv4Address | IPv6Address]:
-    """Returns an address in each form that holds one: mapped, compatible, NAT64, 6to4."""
+    """Returns an address in each form that holds one, as mapped, translated, NAT64 and 6to4."""
     number = int(address)
-    numbers = [0xFFFF << 32 | number, number, 0x64FF9B << 96 | number, 0x2002 << 112 | number << 80]
-    return [address, *map(IPv6Address, numbers)]
+    numbers = [0xFFFF << 32, 0xFFFF << 48, 0, 0x64FF9B << 96, (0x64FF9B << 16 | 1) << 80]
+    forms = [*(each | number for each in numbers), 0x2002 << 112 | number << 80]
+    return [address, *map(IPv6Address, forms)]
 
 
 @given(st.sampled_from(NETWORKS).map(IPv4Network).flatmap(lambda n: st.ip_addresses(network=n)))
@@ -500,6 +508,17 @@ def test_no_form_of_an_inner_address_is_outside(address: IPv4Address) -> None:
     assert not any(is_outside(each) for each in written(address))
 
 
-@pytest.mark.parametrize("text", ["93.184.216.34", "2606:2800:220:1::1", "64:ff9b::5db8:d822"])
+PUBLIC = [
+    "93.184.216.34",
+    "192.0.1.1",
+    "192.88.98.255",
+    "192.88.100.1",
+    "2606:2800:220:1::1",
+    "64:ff9b::5db8:d822",
+    "2002:5db8:d822::",
+]
+
+
+@pytest.mark.parametrize("text", PUBLIC)
 def test_public_addresses_are_outside(text: str) -> None:
     assert is_outside(ip_address(text))

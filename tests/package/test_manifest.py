@@ -347,6 +347,14 @@ BAD_JSON = {
     '{"name": "A", "version": "1.0.0"}': "manifest_id",
     '{"name": "a", "version": "1.0.0", "permissions": ["root"]}': "manifest_schema",
     '{"name": "a", "version": "1.0.0", "dependencies": ["-e ."]}': "dependency_forbidden",
+    '{"name": "a", "version": "1.0.0", "dependencies": ["a; %s"]}'
+    % ("(" * 190): "dependency_forbidden",
+    '{"name": "a", "version": "1.0.0", "dependencies": ["a; %s"]}'
+    % ("(" * 20_000): "dependency_forbidden",
+    '{"name": "\\ud800", "id": "a", "version": "1.0.0"}': "manifest_schema",
+    '{"name": "a", "version": "1.0.0", "description": "\\udc00"}': "manifest_schema",
+    '{"name": "a", "version": "1.0.0", "x-\\ud800": 1}': "manifest_schema",
+    '{"name": "a", "version": "1.0.0", "x-%s": 1}' % ("k" * 600): "manifest_schema",
 }
 
 
@@ -450,6 +458,12 @@ COSTLY = {
         "plugin.json",
         "manifest_schema",
     ),
+    "unknown keys": (
+        GOOD + "".join(f"k{n} = 1\n" for n in range(6_000)),
+        "plugin.toml",
+        "manifest_schema",
+    ),
+    "wrong entries": (GOOD + f"tags = [{'1,' * 25_000}]", "plugin.toml", "manifest_schema"),
     "a long block": (
         "# /// plugin\n# a = [\n" + "# 1,\n" * 80_000 + "# ]\n# ///\n",
         "a.py",
@@ -467,6 +481,16 @@ def test_what_would_take_the_square_of_its_length_is_refused(kind: str) -> None:
 
     assert refused.code == code
     assert "of many parts" not in kind or "a key of more than 32 parts" in str(refused)
+
+
+def test_what_a_manifest_writes_cannot_steer_a_terminal() -> None:
+    refused = refusal(
+        '{"id": "a", "version": "1.0.0", "\\u001b[31mred\\n\\u202e": 1}', "plugin.json"
+    )
+
+    assert "red" in str(refused)
+    assert all(line.isprintable() for line in str(refused).split("\n"))
+    assert str(refused).count("\n") == 1
 
 
 def test_a_comment_block_has_the_lines_that_an_editor_shows() -> None:

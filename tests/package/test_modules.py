@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentrail.errors import ConfigError
+from agentrail.errors import ConfigError, HookError
 from agentrail.package import InProcess, files_of
 from agentrail.package._modules import Modules
 from tests.package.packages import Behind, make
@@ -352,8 +352,9 @@ async def test_unloading_twice_is_as_good_as_once(tmp_path: Path, behind: Behind
 
 BROKEN = {
     "raise RuntimeError('no luck')": (RuntimeError, "no luck"),
-    "import sys; sys.exit(3)": (ConfigError, "package 'sample' ends the process"),
-    "import helper; raise SystemExit": (ConfigError, "ends the process"),
+    "import sys; sys.exit(3)": (HookError, "package 'sample' called sys.exit"),
+    "import helper; raise SystemExit": (HookError, "called sys.exit"),
+    "raise BaseExceptionGroup('g', [SystemExit()])": (HookError, "called sys.exit"),
     "def start(:": (SyntaxError, "main.py"),
     "import nowhere_at_all": (ImportError, "nowhere_at_all"),
     "x = 1": (ConfigError, "'main:Plugin' names nothing in the package"),
@@ -361,7 +362,9 @@ BROKEN = {
     "Plugin = 3": (ConfigError, "int has no hooks"),
     "class Plugin:\n    def __init__(self, context): raise OSError('gone')": (OSError, "gone"),
     "class Plugin:\n    def __init__(self, one, two): pass": (TypeError, "two"),
-    "import sys\nclass Plugin:\n    def __init__(self): sys.exit()": (ConfigError, "ends the proc"),
+    "import sys\nclass Plugin:\n    def __init__(self): sys.exit()": (HookError, "called sys"),
+    "from tests.strays import by_task\nasync def Plugin(): await by_task()": (HookError, "package"),
+    "from tests.strays import by_group\nasync def Plugin(): await by_group()": (HookError, "exit"),
     "class Plugin:\n    tools = [3]": (ConfigError, "3 is no tool"),
     "class Plugin:\n    def get_tools(self): return 3": (ConfigError, "must return a list"),
     "class Plugin:\n    def get_tools(self): return 1 / 0": (ZeroDivisionError, "division"),

@@ -1,6 +1,5 @@
 """Packages on the disk: whole, not to be written to, and nothing beside them."""
 
-import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -13,8 +12,7 @@ import pytest
 from anyio import create_task_group
 
 from agentrail.errors import PackageNotFound, PackageRefused, StorageError, TooManyRequests
-from agentrail.package import ArchiveLimits, PackageFiles, PackageStore, files_of
-from agentrail.testing import FakeClock
+from agentrail.package import ArchiveLimits, PackageFiles, PackageStore, Received, files_of
 from tests.package.trees import snapshot, write
 
 pytestmark = pytest.mark.anyio
@@ -317,31 +315,68 @@ async def test_a_source_that_changes_while_it_is_installed_leaves_nothing(tmp_pa
 
 
 async def test_the_start_removes_what_the_dead_have_left(tmp_path: Path) -> None:
-    clock = FakeClock(10_000.0)
-    directory = tmp_path / "packages"
-    kept = await opened(tmp_path)
+    store = await opened(tmp_path)
+    directory = tmp_path / "data" / "packages"
     files = hello(tmp_path)
-    await kept.install(files)
-    (tmp_path / "data" / "packages").rename(directory)
+    await store.install(files)
     sealed = write(directory / ".old-1", HELLO)
     for left in (directory / ".new-upload", directory / ".new-package" / "x", sealed / "x"):
         write(left.parent, {left.name: b"x"})
     (sealed / "hello").chmod(0o555)
     sealed.chmod(0o555)
-    os.utime(directory / ".new-upload", (9_000, 9_000))
-    os.utime(directory / ".new-package", (6_000, 6_000))
 
-    store = PackageStore(directory, clock=clock)
     await store.start()
-    assert sorted(path.name for path in directory.iterdir()) == [
-        ".new-upload",  # somebody may be writing it
-        files.digest.replace(":", "-"),
-    ]
 
-    clock.time = 20_000.0
-    await store.start()
     assert [path.name for path in directory.iterdir()] == [files.digest.replace(":", "-")]
     assert await store.verify(files.digest) == files
+
+
+async def test_the_start_leaves_what_somebody_is_writing(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    begun, go_on = anyio.Event(), anyio.Event()
+    received = list[Received]()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"one"
+        begun.set()
+        await go_on.wait()
+        yield b"two"
+
+    async def receive() -> None:
+        received.append(await store.receive(slow()))
+
+    async with create_task_group() as tasks:
+        tasks.start_soon(receive)
+        await begun.wait()
+        await opened(tmp_path)
+        go_on.set()
+    await opened(tmp_path)  # it is whole, and looked into
+
+    assert received[0].path.read_bytes() == b"onetwo"
+    await store.discard(received[0])
+    assert not unfinished(tmp_path / "data" / "packages")
+
+
+async def test_a_start_beside_those_who_write_takes_nothing_from_them(tmp_path: Path) -> None:
+    stores = [await opened(tmp_path) for _ in range(4)]
+    sources = [files_of(write(tmp_path / str(n), {"a": bytes(n)})) for n in range(20)]
+    sizes = list[int]()
+
+    async def upload() -> None:
+        received = await stores[1].receive(pieces(b"one", b"two"))
+        sizes.append(len(received.path.read_bytes()))
+        await stores[1].discard(received)
+
+    async with create_task_group() as tasks:
+        for files in sources:
+            tasks.start_soon(stores[0].install, files)
+            tasks.start_soon(upload)
+            tasks.start_soon(stores[2].start)
+            tasks.start_soon(stores[3].start)
+
+    assert await stores[0].installed() == sorted(files.digest for files in sources)
+    assert sizes == [6] * 20
+    assert not unfinished(tmp_path / "data" / "packages")
 
 
 async def test_a_directory_that_cannot_be_written_to_is_said_to_be(tmp_path: Path) -> None:
@@ -388,12 +423,47 @@ async def test_whenever_a_process_dies_a_package_is_there_whole_or_not_at_all(
             while not unfinished(directory):
                 await anyio.lowlevel.checkpoint()
             process.kill()
-        store = PackageStore(directory, clock=FakeClock(1e12))
+        store = PackageStore(directory)
         assert await store.installed() in ([], [digest])
         with suppress(PackageNotFound):
             assert (await store.verify(digest)).digest == digest
         await store.start()
         assert not unfinished(directory)
+
+
+CUT_OFF = """
+import sys, anyio
+from pathlib import Path
+from agentrail.package import PackageStore
+
+async def chunks():
+    yield b"half of it"
+    print("begun", flush=True)
+    await anyio.sleep_forever()
+
+async def main():
+    store = PackageStore(Path(sys.argv[1]))
+    await store.start()
+    await store.receive(chunks())
+
+anyio.run(main)
+"""
+
+
+async def test_an_upload_is_there_as_long_as_its_process_and_no_longer(tmp_path: Path) -> None:
+    directory = tmp_path / "packages"
+    command = [sys.executable, "-c", CUT_OFF, str(directory)]
+    async with await anyio.open_process(command, stderr=None) as process:
+        assert process.stdout
+        await process.stdout.receive()  # it has begun
+        await PackageStore(directory).start()
+        left = unfinished(directory)
+        process.kill()
+    assert len(left) == 1
+
+    await PackageStore(directory).start()
+
+    assert not unfinished(directory)
 
 
 def unfinished(directory: Path) -> list[str]:

@@ -55,10 +55,16 @@ UNREADABLE = {
     b"def get_manifest(): return " + b"[" * 90 + b"]" * 90: "manifest_missing",
     b"def get_manifest(): return '" + b"a" * 2_000_000 + b"' * 900": "manifest_missing",
     b"x = " + b"-" * 100_000 + b"1": "",
+    b"def get_manifest(): return {'name': 'a', 'x': '%s'}" % (b"a" * 70_000): "manifest_too_large",
+    b"def get_manifest(): return {'name': 'a', 'x': %s}"
+    % (b"[" * 40 + b"]" * 40): "manifest_schema",
+    b"def get_manifest(): return {'name': '\\ud800', 'version': '1.0.0'}": "manifest_schema",
+    b"def get_manifest(): return {'name': 'a', 'tags': [%s]}"
+    % b",".join(b"'%d'" % n for n in range(7_000)): "manifest_version",
 }
 
 
-@pytest.mark.parametrize("source", UNREADABLE, ids=[str(each[:40]) for each in UNREADABLE])
+@pytest.mark.parametrize("source", UNREADABLE, ids=[str(each[:60]) for each in UNREADABLE])
 def test_what_is_no_written_manifest_is_refused(source: bytes, tmp_path: Path) -> None:
     refused = refusal(tmp_path, {"__init__.py": source})
 

@@ -1,5 +1,6 @@
 """How plugins start and stop."""
 
+import asyncio  # noqa: TID251 - its own cancellation is tested
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
@@ -17,6 +18,7 @@ from agentrail.hook import Funnel, Plugin, PluginFailure, Watchdog, compile_hook
 from agentrail.plugin import Lives, define_plugin
 from agentrail.testing import FakeClock
 from tests.plugin.alone import Alone
+from tests.strays import STRAYS, Stray
 
 pytestmark = pytest.mark.anyio
 
@@ -296,6 +298,58 @@ async def test_a_stop_that_fails_is_reported_and_the_others_stop(
     assert (failure.plugin, failure.hook, str(failure.error)) == ("b", "stop", "the disk is gone")
 
 
+@pytest.mark.parametrize("stray", STRAYS)
+async def test_a_start_that_strays_has_failed_and_harms_nothing_else(
+    funnel: Funnel, stray: Stray
+) -> None:
+    log: list[str] = []
+
+    async with anyio.create_task_group() as host:
+        with pytest.raises(
+            PluginStartError, match=r"'b' did not start: b\.start (called|was canc)"
+        ):
+            await lives_of(funnel, diary("a", log), diary("b", log, start=stray)).start(host)
+        await anyio.lowlevel.checkpoint()
+        log.append("the host goes on")
+
+    assert log == ["start a", "stop a", "the host goes on"]
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+async def test_a_stop_that_strays_is_reported_and_the_others_stop(
+    funnel: Funnel, failures: list[PluginFailure], stray: Stray
+) -> None:
+    log: list[str] = []
+
+    async with anyio.create_task_group() as host:
+        lives = lives_of(funnel, diary("a", log), diary("b", log, stop=stray), diary("c", log))
+        await lives.start(host)
+        await lives.stop()
+        await anyio.lowlevel.checkpoint()
+        log.append("the host goes on")
+
+    assert log[3:] == ["stop c", "stop a", "the host goes on"]
+    assert [(failure.plugin, failure.hook) for failure in failures] == [("b", "stop")]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_plugin_that_ends_its_own_task_has_not_started(funnel: Funnel) -> None:
+    async def start() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await hang()
+
+    log: list[str] = []
+    async with anyio.create_task_group() as host:
+        with pytest.raises(PluginStartError, match="'b' ended while it started"):
+            await lives_of(funnel, diary("a", log), diary("b", log, start=start)).start(host)
+        await anyio.lowlevel.checkpoint()
+        log.append("the host goes on")
+
+    assert log == ["start a", "stop a", "the host goes on"]
+
+
 async def test_a_stop_that_hangs_is_cancelled_at_its_deadline_and_the_others_stop(
     funnel: Funnel, failures: list[PluginFailure]
 ) -> None:
@@ -536,6 +590,34 @@ async def test_a_task_that_crashes_in_a_plugins_group_harms_nobody_else_and_is_r
     (failure,) = failures
     assert (failure.plugin, failure.hook) == ("grouped", "stop")
     assert "OSError('the disk is gone')" in repr(failure.error)  # in a group of its own
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+async def test_a_task_that_strays_in_a_plugins_group_ends_that_plugin_alone(
+    funnel: Funnel, stray: Stray
+) -> None:
+    log: list[str] = []
+    crash, broken = anyio.Event(), anyio.Event()
+
+    async def work() -> None:
+        await crash.wait()
+        await stray()
+
+    def tell(plugin: Plugin, _why: Exception) -> None:
+        log.append(f"{plugin.name} broke down")
+        broken.set()
+
+    async with anyio.create_task_group() as host:
+        lives = lives_of(funnel, diary("a", log), Grouped(log, work))
+        lives.lives.on_broken = tell
+        await lives.start(host)
+        crash.set()
+        await broken.wait()
+        await anyio.lowlevel.checkpoint()
+        log.append("the host stops")
+        await lives.stop()
+
+    assert log == ["start a", "stop grouped", "grouped broke down", "the host stops", "stop a"]
 
 
 async def test_a_plugin_whose_group_broke_down_has_no_background_tasks_any_more(

@@ -1,5 +1,7 @@
 """The states of a package: what can happen in which, stated once and walked at random."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +30,64 @@ def test_what_is_in_the_table_happens_and_nothing_else(state: State, event: Even
     else:
         with pytest.raises(PackageStateError, match=f"p is {state}, so there is no {event}: "):
             step(state, event, "p")
+
+
+TOLD = {
+    "approve it": Event.APPROVE,
+    "promote its digest": Event.PROMOTE,
+    "switch it off": Event.DISABLE,
+    "switch it on": Event.ENABLE,
+    "release it": Event.RELEASE,
+}
+ASKED = [Event.APPROVE, Event.PROMOTE, Event.ENABLE, Event.DISABLE, Event.RELEASE, Event.DELETE]
+
+
+def reached(state: State) -> set[State]:
+    """Return the states that some way leads to, the state itself too."""
+    found, front = {state}, {state}
+    while front:
+        front = {TRANSITIONS[pair] for pair in TRANSITIONS if pair[0] in front} - found
+        found |= front
+    return found
+
+
+@pytest.mark.parametrize("state", [each for each in State if each is not State.DELETED])
+@pytest.mark.parametrize("event", ASKED)
+def test_what_is_told_to_be_done_first_can_be_and_leads_to_what_was_asked_for(
+    state: State, event: Event
+) -> None:
+    if (state, event) in TRANSITIONS:
+        return
+    with pytest.raises(PackageStateError) as caught:
+        step(state, event, "p")
+
+    told = [each for words, each in TOLD.items() if words in caught.value.detail]
+    for each in told:
+        assert any((after, event) in TRANSITIONS for after in reached(step(state, each)))
+    if not told and "wait until" not in caught.value.detail:
+        assert re.search(r": (it is|it does not|there is nothing) ", caught.value.detail)
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "told"),
+    [
+        (State.ACTIVE, Event.APPROVE, "it is approved and promoted already"),
+        (State.DISABLED, Event.APPROVE, "it is approved and promoted already"),
+        (State.QUARANTINED, Event.PROMOTE, "it is approved and promoted already"),
+        (State.APPROVED, Event.APPROVE, "it is approved already, and may be promoted"),
+        (State.ACTIVE, Event.RELEASE, "there is nothing to release"),
+        (State.DISABLED, Event.RELEASE, "there is nothing to release"),
+        (State.IDLE, Event.ENABLE, "it is on already"),
+        (State.QUARANTINED, Event.ENABLE, "it kept breaking down: release it first"),
+        (State.RECEIVED, Event.ENABLE, "approve it first"),
+        (State.ACTIVE, Event.DELETE, "switch it off first"),
+    ],
+)
+def test_what_cannot_happen_is_told_with_why(state: State, event: Event, told: str) -> None:
+    with pytest.raises(PackageStateError) as caught:
+        step(state, event, "p")
+
+    assert caught.value.detail == f"p is {state}, so there is no {event}: {told}"
 
 
 def test_nothing_runs_that_was_not_approved_and_promoted() -> None:
@@ -84,11 +144,7 @@ class Walk(RuleBasedStateMachine):
 
     @invariant()
     def some_way_leads_to_a_state_that_lasts(self) -> None:
-        reached, front = {self.state}, {self.state}
-        while front:
-            front = {TRANSITIONS[pair] for pair in TRANSITIONS if pair[0] in front} - reached
-            reached |= front
-        assert reached & LASTING
+        assert reached(self.state) & LASTING
 
 
 TestWalk = Walk.TestCase

@@ -87,7 +87,7 @@ async def test_a_package_is_a_tool_from_switch_on_to_switch_off(tmp_path: Path) 
         assert tools(host) == []
         assert (await packages.switch("p", ADA, on=True)).state == "active"
         assert tools(host) == ["p__tell"]
-        assert (await packages.switch("p", ADA, on=False)).state == "draining"
+        assert (await packages.switch("p", ADA, on=False)).state == "disabled"
         assert tools(host) == []
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agentrail.hook import Call
 from agentrail.messages import ToolCall, ToolResult, ToolSpec
 from agentrail.requests import RequestContext, ToolRequest
-from agentrail.tool import Rule, allow, ask, deny, guarded, judge, rule_faults
+from agentrail.tool import Rule, allow, ask, deny, guarded, judge, rule_faults, rule_gaps
 
 STRICT = {"allow": 0, "ask": 1, "deny": 2}
 
@@ -355,6 +355,40 @@ def test_a_tool_without_a_schema_takes_no_arguments_and_one_of_any_object_takes_
 
     assert rule_faults([deny("send", too="bob")], [without]) != ()
     assert rule_faults([deny("send", too="bob")], [any_object]) == ()
+
+
+def test_where_packages_may_come_a_rule_may_be_about_their_tools() -> None:
+    tools = [spec("read", "path"), spec("own__tool", "path")]
+    later = [ask("p__tell", x="1"), ask("p__*"), deny("*__*"), deny("re*", x="1"), ask("?_tell")]
+    never = [deny("raed"), ask("p_tell"), ask("?tell"), deny("p__.*")]
+    slips = [deny("read", paht="x"), deny("own__tool", paht="x")]
+
+    assert rule_faults([*later, deny("read"), deny(x="1")], tools, packages=True) == ()
+    assert rule_faults([ask("p__tell"), ask("p__*")], [], packages=True) == ()
+    assert len(rule_faults(never, tools, packages=True)) == len(never)
+    assert len(rule_faults(slips, tools, packages=True)) == len(slips)
+    assert rule_faults(never[:1], tools, packages=True) == (
+        "deny('raed') is about no tool of read, own__tool; did you mean 'read'?",
+    )
+
+
+def test_a_gap_is_an_argument_that_a_packages_tool_does_not_have_or_none_of_all() -> None:
+    tools = [spec("read", "path"), spec("own"), spec("p__read", "path"), spec("p__tell", "text")]
+    packaged = {"p__read", "p__tell"}
+
+    assert (
+        list(rule_gaps([deny("*"), deny("r*", path="x"), ask("p__r*", path="x")], tools, ())) == []
+    )
+    assert list(rule_gaps([ask("*", path="x")], tools, ())) == []
+    assert list(rule_gaps([ask("*", path="x"), deny("q__*", z="x")], tools, packaged)) == [
+        "ask('*'): 'path' is no argument of p__tell; there are: text"
+    ]
+    assert list(rule_gaps([allow("o*", path="x")], tools, packaged)) == [
+        "allow('o*'): 'path' is no argument of own; there are: none"
+    ]
+    assert list(rule_gaps([deny("p__*", path="x", texd="y")], tools, packaged)) == [
+        "deny('p__*'): 'texd' is no argument of p__read, p__tell; did you mean 'text'?"
+    ]
 
 
 @pytest.mark.anyio

@@ -14,6 +14,7 @@ from agentrail.hook import Call, Tool, Watchdog, calling, chain
 from agentrail.messages import ToolCall, ToolOutcome, ToolResult
 from agentrail.requests import RequestContext, ToolRequest
 from agentrail.tool import Toolset, run_tool, tool, tool_endpoint
+from tests.strays import STRAYS, Stray
 
 pytestmark = pytest.mark.anyio
 
@@ -147,7 +148,49 @@ async def test_a_tool_that_would_end_the_process_has_failed(
     call = tool_endpoint(toolset(leave_from_thread if in_thread else leave), watchdog, 5.0)
 
     result = await run_tool(call, request_for(context, "leave"))
-    assert (result.outcome, result.content) == ("error", "tool leave failed: SystemExit")
+    assert result.outcome == "error"
+    assert result.content.startswith("tool leave failed: HookError: tool leave called sys.exit()")
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+async def test_a_tool_that_strays_has_failed_and_so_has_a_middleware(
+    context: RequestContext, watchdog: Watchdog, stray: Stray
+) -> None:
+    @tool
+    async def lose() -> str:
+        """Lose."""
+        await stray()
+        return "unreached"
+
+    async def around(_request: ToolRequest, _next: Call[ToolRequest, ToolResult]) -> ToolResult:
+        await stray()
+        raise AssertionError
+
+    call = tool_endpoint(toolset(lose), watchdog, 5.0)
+    asked = request_for(context, "lose")
+
+    for result in (await call(asked), await run_tool(chain([around], call), asked)):
+        assert (result.call_id, result.outcome) == ("c1", "error")
+        assert result.content.startswith("tool lose failed: HookError: tool lose ")
+
+
+async def test_a_tool_is_cancelled_with_its_turn(
+    context: RequestContext, watchdog: Watchdog
+) -> None:
+    @tool
+    async def wait() -> str:
+        """Wait."""
+        turn.cancel()
+        await anyio.sleep_forever()
+        return "unreached"
+
+    call = tool_endpoint(toolset(wait), watchdog, 5.0)
+
+    result = None
+    with anyio.CancelScope() as turn:
+        result = await run_tool(call, request_for(context, "wait"))
+    assert turn.cancelled_caught
+    assert result is None
 
 
 async def test_a_tool_error_is_told_as_it_is(

@@ -67,3 +67,15 @@ def test_a_name_that_no_provider_takes_is_a_fault() -> None:
 
 def test_an_empty_set_has_no_specs() -> None:
     assert Toolset.of([]) == (Toolset(), ())
+
+
+def test_a_tool_may_say_of_which_code_it_is() -> None:
+    @frozen
+    class Packaged(Named):
+        origin: str = "p@1.0.0"
+
+    ours, theirs = named("ours"), Packaged(ToolSpec(name="theirs", description="Does something."))
+
+    toolset, _ = Toolset.of([("a", ours), ("p", theirs)])
+
+    assert toolset.origins == {"ours": "", "theirs": "p@1.0.0"}

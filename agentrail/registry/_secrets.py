@@ -1,0 +1,27 @@
+"""Secrets that a package was granted are kept out of what is shown of it."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from agentrail.registry._known import Entry
+
+SHORTEST: Final = 6
+"""How many characters a value has at least that is looked for; shorter ones are in any text."""
+
+Hide = Callable[[str, str], str]
+"""Returns a text of the package of an id, without the values of its secrets."""
+
+
+def hiding(entries: Mapping[str, Entry], secrets: Callable[[str], str | None]) -> Hide:
+    """Return what puts the names of a package's secrets in the place of their values."""
+
+    def hide(package: str, text: str) -> str:
+        entry = entries.get(package)
+        versions = entry.versions.values() if entry is not None else ()
+        for name in sorted({name for known in versions for name in known.row.granted.secrets}):
+            value = secrets(name)
+            if value is not None and len(value) >= SHORTEST:
+                text = text.replace(value, f"{{{{secret:{name}}}}}")
+        return text
+
+    return hide
