@@ -6,13 +6,14 @@ def greet(name: str) -> str:
     return f"Hello, {name}!"
 
 
-def get_manifest() -> dict[str, str]:
+def get_manifest() -> dict[str, object]:
     """Return what the package is; it is read here, and not called."""
     return {
         "name": "hello_world",
         "version": "1.0.0",
         "description": "Greets people by their names.",
         "author": "agentrail",
+        "enabled": False,  # a small model does better without tools
     }
 
 

@@ -82,7 +82,7 @@ def test_the_first_token_is_printed_once_and_lets_its_holder_in(
             assert client.request(method, path).status_code == 401, path
         assert client.get("/health").status_code == 200
         admin = {"authorization": f"Bearer {token}"}
-        assert client.get("/api/plugins", headers=admin).json() == {"plugins": []}
+        assert client.get("/api/plugins", headers=admin).json() == {"plugins": [], "broken": {}}
         assert client.post("/chat", headers=admin, json={"message": "hi"}).status_code == 200
         (kept,) = client.get("/api/tokens", headers=admin).json()["tokens"]
         assert (kept["user"], kept["roles"], kept["createdBy"]) == ("admin", ["admin"], "serve")

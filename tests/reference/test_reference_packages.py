@@ -28,7 +28,7 @@ from tests.reference.composed import PLUGINS, reference
 pytestmark = pytest.mark.anyio
 
 ME = By("test")
-FOUND = {"dice", "text_stats", "today", "todo", "unit_converter"}
+FOUND = {"dice", "hello_world", "text_stats", "today", "todo", "unit_converter"}
 
 
 @define
