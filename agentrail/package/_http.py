@@ -22,7 +22,7 @@ _SECRET: Final = re.compile(r"\{\{secret:([A-Za-z_][A-Za-z0-9_]*)\}\}")
 _INSIDE: Final = tuple(
     ip_network(network)
     for network in (  # not all of them private to Python, or not to each of its releases
-        *("192.0.0.0/24", "192.88.99.0/24"),
+        *("192.0.0.0/24", "192.88.99.0/24", "2002::/16"),
         *("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "3fff::/20", "5f00::/16", "fec0::/10"),
     )
 )
@@ -195,7 +195,7 @@ def is_outside(address: IPv4Address | IPv6Address) -> bool:
         return False
     if isinstance(address, IPv4Address):
         return True
-    hidden = address.ipv4_mapped or address.sixtofour
+    hidden = address.ipv4_mapped
     if address in _NAT64:
         hidden = IPv4Address(int(address) & 0xFFFF_FFFF)
     return hidden is None or is_outside(hidden)
