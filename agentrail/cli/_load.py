@@ -1,16 +1,33 @@
 """Finding the application that a command is about."""
 
-import importlib
 import os
+import re
 import sys
 import sysconfig
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from traceback import StackSummary, TracebackException
 from types import ModuleType
 from typing import Final
 
 from agentrail.errors import AgentrailError, ConfigError
-from agentrail.host import AgentApp
+from agentrail.host import AgentApp, AppConfig, create_app
+
+Configure = Callable[[AppConfig], AppConfig]
+"""Puts settings over an application."""
+
+USUAL: Final = "app:app"
+"""The application where none is named."""
+
+FILES: Final = ("agentrail.yaml", "agentrail.yml", "agentrail.toml", "agentrail.json")
+"""What a file of settings is called that is found without being named."""
+
+_VARIABLE: Final = re.compile(
+    "AGENTRAIL_(CONFIG|PLUGINS_ENABLED|SESSION_WAIT|STOP_GRACE"
+    "|SERVER|PROVIDERS|PROFILES|PLUGINS|MIDDLEWARES|LIMITS|TELEMETRY|(?!SECRET_).*__.*)"
+)
+"""The variables that are settings; those of two levels are, whatever they say."""
 
 _LIBRARIES: Final = tuple(
     f"{directory}{os.sep}"
@@ -22,27 +39,46 @@ _LIBRARIES: Final = tuple(
 """Where the code is that an application's author did not write."""
 
 
-def load_app(spec: str, data_dir: Path | None = None) -> AgentApp:
+def load_app(
+    spec: str, data_dir: Path | None = None, configure: Configure | None = None
+) -> AgentApp:
     """Return the application that ``module:attribute`` names, looked for from here.
 
-    ``data_dir`` is handed to the application as ``AGENTRAIL_DATA_DIR``.
+    ``data_dir`` is handed to the application as ``AGENTRAIL_DATA_DIR``.  ``configure`` puts
+    settings over it, by default those that are found here; then ``app.py`` may be missing.
 
     Raises:
         ConfigError: there is no such module or attribute, it is no application, or its code
             raised something; then its frames are told too.
+        ConfigRefused: the settings cannot be used.
     """
-    module_name, _, attribute = spec.partition(":")
-    parts = module_name.split(".")
-    if parts[-1] == "py" or not all(part.isidentifier() for part in parts):
-        message = f"{spec!r} names no application: write 'module:attribute', as 'app:app'"
-        raise ConfigError(message)
     if data_dir is not None:
         os.environ["AGENTRAIL_DATA_DIR"] = str(data_dir)
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+    if configure is None and has_settings():
+        configure = import_module("agentrail.cli._settings").found()
+    if configure is None:
+        return _loaded(spec)
+    alone = spec == USUAL and not any(Path(name).exists() for name in ("app.py", "app"))
+    config = AppConfig(profiles=()) if alone else _loaded(spec).host.core.config
+    return create_app(configure(config))
+
+
+def has_settings() -> bool:
+    """Tell whether there is a file of settings here, or one that a variable names, or variables."""
+    return any(map(os.path.lexists, FILES)) or any(map(_VARIABLE.fullmatch, os.environ))
+
+
+def _loaded(spec: str) -> AgentApp:
+    module_name, _, attribute = spec.partition(":")
+    parts = module_name.split(".")
+    if parts[-1] == "py" or not all(part.isidentifier() for part in parts):
+        message = f"{spec!r} names no application: write 'module:attribute', as 'app:app'"
+        raise ConfigError(message)
     try:
-        module = importlib.import_module(module_name)
+        module = import_module(module_name)
     except AgentrailError:
         raise
     except Exception as error:  # boundary: plugin - it is the application's own code that runs

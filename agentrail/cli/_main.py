@@ -4,6 +4,7 @@ import shlex
 import sys
 from enum import StrEnum
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -16,10 +17,11 @@ from agentrail.cli._console import print_error
 from agentrail.cli._doctor import doctor as run_doctor
 from agentrail.cli._explain import explain as run_explain
 from agentrail.cli._explain_turn import explain_turn
+from agentrail.cli._load import has_settings
 from agentrail.cli._new import new as make_project
 from agentrail.cli._options import App, AppOption, DataDir
 from agentrail.cli._plugin import plugin
-from agentrail.cli._records import audit, token
+from agentrail.cli._records import audit, config, token
 from agentrail.cli._serve import optional
 from agentrail.cli._serve import serve as run_serve
 from agentrail.cli._sessions import show_session, show_sessions
@@ -42,6 +44,7 @@ app.add_typer(sessions, name="sessions")
 app.add_typer(plugin, name="plugin")
 app.add_typer(audit, name="audit")
 app.add_typer(token, name="token")
+app.add_typer(config, name="config")
 
 
 class Backend(StrEnum):
@@ -98,16 +101,47 @@ def new(
 
 
 @app.command()
-def serve(
+def serve(  # noqa: PLR0913, PLR0917 - an option each
     application: App = "app:app",
-    host: Host = "127.0.0.1",
-    port: Port = 8642,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A file of settings; by default agentrail.yaml, .toml or .json here."),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="The address to bind to.", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="The port to bind to; 0 takes a free one.",
+            show_default="8642",
+        ),
+    ] = None,
     data_dir: DataDir = None,
-    backend: BackendOption = Backend.ASYNCIO,
+    backend: Annotated[
+        Backend | None, typer.Option(help="The event loop.", show_default="asyncio")
+    ] = None,
     grace: Grace = 10.0,
 ) -> None:
     """Serve an application over HTTP."""
-    run_serve(application, (host, port), data_dir, backend.value, grace)
+    if config is None and not has_settings():
+        address = (host or "127.0.0.1", 8642 if port is None else port)
+        run_serve(application, address, data_dir, backend or Backend.ASYNCIO, grace)
+        return
+    given = {
+        "server.host": ("--host", host),
+        "server.port": ("--port", port),
+        "server.backend": ("--backend", backend and backend.value),
+        "data_dir": ("--data-dir", data_dir and str(data_dir)),
+    }
+    flags = {path: flag for path, flag in given.items() if flag[1] is not None}
+    settings = import_module("agentrail.cli._settings")
+    reading = settings.read_for_serving(config, flags)
+    server = reading.settings.server
+    configure = settings.configuring(reading)
+    run_serve(application, (server.host, server.port), data_dir, server.backend, grace, configure)
 
 
 @app.command()

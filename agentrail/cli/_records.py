@@ -1,6 +1,7 @@
-"""The commands of ``agentrail audit`` and ``agentrail token``."""
+"""The commands of ``agentrail audit``, ``agentrail token`` and ``agentrail config``."""
 
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from agentrail.cli._options import AppOption, DataDir, Json, Url, Where
 
 audit = typer.Typer(help="Who changed what.", no_args_is_help=True)
 token = typer.Typer(help="The bearer tokens of a host.", no_args_is_help=True)
+config = typer.Typer(help="Settings in a file and the environment.", no_args_is_help=True)
 
 
 def _audit() -> ModuleType:
@@ -86,3 +88,39 @@ def token_revoke(
 ) -> None:
     """Accept a token no more."""
     _token().revoke(Where(application, data_dir, url), token_id)
+
+
+SettingsFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="file",
+        help="The file; by default agentrail.yaml, .toml or .json here.",
+        show_default=False,
+    ),
+]
+
+
+def _settings() -> ModuleType:
+    return import_module("agentrail.cli._settings")
+
+
+@config.command("check")
+def config_check(file: SettingsFile = None) -> None:
+    """Check settings; every fault is printed with its line, and the exit status is 2."""
+    _settings().check_settings(file)
+
+
+@config.command("show")
+def config_show(
+    file: SettingsFile = None,
+    every: Annotated[bool, typer.Option("--all", help="Print the defaults too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the settings with the places that they came from; secrets are hidden."""
+    _settings().show_settings(file, as_json=as_json, every=every)
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of such files, with which editors complete them."""
+    _settings().print_schema()

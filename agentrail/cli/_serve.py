@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agentrail.cli._announce import announce
 from agentrail.cli._first_token import guarded, print_first_token
-from agentrail.cli._load import load_app
+from agentrail.cli._load import Configure, load_app
 from agentrail.errors import AgentrailError, ConfigError
 from agentrail.extras import pip_install
 from agentrail.host import AgentApp, is_loopback
@@ -41,6 +41,7 @@ def serve(
     data_dir: Path | None,
     backend: str,
     grace: float,
+    settle: Configure | None = None,
 ) -> None:
     """Serve an application until it is told to stop by SIGTERM or SIGINT.
 
@@ -53,6 +54,7 @@ def serve(
         data_dir: where sessions are kept, unless the application says.
         backend: ``asyncio`` or ``trio``.
         grace: in seconds.
+        settle: puts settings over the application; by default those that are found here.
 
     Raises:
         AgentrailError: the application cannot be loaded or started, or may not be served there.
@@ -61,7 +63,7 @@ def serve(
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells each call of a model
     shutdown = configure()
     try:
-        app = load_app(spec, data_dir)
+        app = load_app(spec, data_dir, settle)
         host = (address.getsockname() if isinstance(address, socket.socket) else address)[0]
         if app.host.core.config.authenticator is None and not is_loopback(host):
             app = guarded(app, host)

@@ -1,6 +1,7 @@
-"""TOML and JSON as data, with the line that each value stands on; nothing is executed."""
+"""YAML, TOML and JSON as data, with the line that each value stands on; nothing is executed."""
 
 import json
+import math
 import re
 import tomllib
 from collections import Counter
@@ -10,10 +11,8 @@ from typing import Final, NoReturn, cast
 
 from attrs import field, frozen
 
+from agentrail.config._limits import DEEPEST, LONGEST_NUMBER, LONGEST_PATH, MOST
 from agentrail.errors import ConfigRefused, Fault
-
-DEEPEST: Final = 32
-"""How many levels a document may have."""
 
 _LONG_KEY: Final = re.compile(
     rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{DEEPEST}}}"""
@@ -22,9 +21,8 @@ _LONG_KEY: Final = re.compile(
 _TOML_TABLE: Final = re.compile(r"\s*(\[\[?)([^\[\]#]+)\]\]?\s*(?:#.*)?")
 _TOML_KEY: Final = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[\w"'-]+)*)\s*=""")
 _TOML_PLACE: Final = re.compile(r"\(at line (\d+)")
-_JSON_MARK: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|\n')
+_JSON_MARK: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:\n]|[^\s"{}\[\],:]+')
 _LARGEST_INT: Final = 2**63
-_LONGEST_PATH: Final = 500
 
 
 @frozen(slots=True)
@@ -34,18 +32,22 @@ class Document:
     file: str
     data: Mapping[str, object]
     lines: Callable[[], Iterable[tuple[str, int]]] = field(default=tuple, repr=False)
-    """Return the line of each key, by its path: keys, and places in lists from 0, with dots."""
+    """Return the line of each key, by its path: keys, and places in lists from 0, with dots.
+
+    Of a path that is too long there is the beginning.
+    """
 
     def fault(self, code: str, message: str, key: str = "") -> Fault:
         """Return a fault with its place: the line of the key, or of what it stands in."""
-        found, line = "", None
+        found, line, full = "", None, key
+        key = key[: LONGEST_PATH + 1]
         for path, number in self.lines() if key else ():
             if path == key:
                 line = number
                 break
             if len(path) > len(found) and key.startswith(f"{path}."):
                 found, line = path, number
-        return Fault(code, message, self.file, line, shown(key))
+        return Fault(code, message, self.file, line, shown(full))
 
 
 def shown(text: str, most: int = 200) -> str:
@@ -73,9 +75,10 @@ def read_text(file: str, raw: bytes, largest: int) -> str:
 
 
 def read_document(file: str, raw: bytes, largest: int) -> Document:
-    """Return what a file says: JSON if its name ends in ``.json``, else TOML.
+    """Return what a file says, in the format that its name ends in.
 
-    ``largest`` is in bytes.
+    ``.json`` is JSON, ``.yaml`` and ``.yml`` are YAML, everything else is TOML.  ``largest`` is in
+    bytes.
 
     Raises:
         ConfigRefused: it is too large, no UTF-8, or not written as it must be.
@@ -83,6 +86,12 @@ def read_document(file: str, raw: bytes, largest: int) -> Document:
     text = read_text(file, raw, largest)
     if file.endswith(".json"):
         return checked(Document(file, _json(file, text), partial(_json_lines, text)))
+    if file.endswith((".yaml", ".yml")):
+        # Who has no YAML does not pay for the import.
+        from agentrail.config._yaml import read_yaml  # noqa: PLC0415
+
+        data, lines = read_yaml(file, text)
+        return checked(Document(file, data, lines.items))
     return read_toml(file, text)
 
 
@@ -102,11 +111,15 @@ def checked(document: Document) -> Document:
         ConfigRefused: it says more.
     """
     level: list[tuple[str, object]] = [("", document.data)]
+    count = 0
     for _ in range(DEEPEST):
+        count += len(level)
+        if count > MOST:
+            _refuse(document.file, f"it has more than {MOST} values")
         for key, value in level:
             if (problem := _problem(key, value)) is not None:
                 raise ConfigRefused([document.fault("document_invalid", problem, key)])
-        level = [inner for key, value in level for inner in _inside(key, value)]
+        level = [inner for key, value in level for inner in inside(key, value)]
         if not level:
             return document
     return _refuse(document.file, f"it is nested deeper than {DEEPEST} levels")
@@ -119,31 +132,62 @@ def _toml(file: str, text: str, above: int) -> Mapping[str, object]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         place = _TOML_PLACE.search(str(error))
-        line = int(place[1]) + above if place else None
-        _refuse(file, re.sub(r" \(at .*\)$", "", str(error)), line)
-    except (RecursionError, ValueError) as error:
-        _refuse(file, f"it cannot be read: {type(error).__name__}")
+        # What is wrong at the end is said without a line.
+        line = int(place[1]) if place else text.rstrip().count("\n") + 1
+        _refuse(file, re.sub(r" \(at .*\)$", "", str(error)), line + above)
+    except RecursionError:
+        _refuse(file, f"it is nested deeper than {DEEPEST} levels")
+    except ValueError:  # of more digits than Python reads
+        _refuse(file, "a number in it is too large")
 
 
 def _json(file: str, text: str) -> Mapping[str, object]:
+    twice: list[str] = []
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice.append(Counter([name for name, _ in pairs]).most_common(1)[0][0])
+        return found
+
     try:
-        data: object = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        data: object = json.loads(
+            text,
+            object_pairs_hook=once,
+            parse_constant=_no_number,
+            parse_float=_real,
+            parse_int=_whole,
+        )
     except json.JSONDecodeError as error:
         _refuse(file, error.msg, error.lineno)
-    except (RecursionError, ValueError) as error:
-        _refuse(file, str(error)[:200] if isinstance(error, ValueError) else "it is too deep")
+    except RecursionError:
+        _refuse(file, f"it is nested deeper than {DEEPEST} levels")
+    except ValueError as error:
+        _refuse(file, str(error))
+    if twice:
+        message = f"the key {shown(twice[0], 80)!r} stands there twice"
+        _refuse(file, message, _repeated(_json_lines(text)))
     if not isinstance(data, dict):
         _refuse(file, "it must be an object")
     return cast("dict[str, object]", data)
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        ((twice, _),) = Counter([name for name, _ in pairs]).most_common(1)
-        message = f"the key {twice[:80]!r} stands there twice"
-        raise ValueError(message)
-    return found
+def _repeated(lines: Iterable[tuple[str, int]]) -> int | None:
+    seen = set[str]()
+    for path, line in lines:
+        if path in seen:
+            return line
+        seen.add(path)
+    return None
+
+
+def _real(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _LARGEST_INT
+
+
+def _whole(digits: str) -> int:
+    return int(digits) if len(digits) <= LONGEST_NUMBER else _LARGEST_INT
 
 
 def _no_number(text: str) -> NoReturn:
@@ -156,9 +200,9 @@ def _refuse(file: str, message: str, line: int | None = None) -> NoReturn:
 
 
 def _problem(path: str, value: object) -> str | None:
-    if len(path) > _LONGEST_PATH:
-        return f"the names of its levels have more than {_LONGEST_PATH} characters"
-    if not _is_unicode(path) or (isinstance(value, str) and not _is_unicode(value)):
+    if len(path) > LONGEST_PATH:
+        return f"the names of its levels have more than {LONGEST_PATH} characters"
+    if not is_unicode(path) or (isinstance(value, str) and not is_unicode(value)):
         return "it has half a character of two (a lone surrogate)"
     if isinstance(value, int) and not -_LARGEST_INT <= value < _LARGEST_INT:
         return "the number is too large"
@@ -167,7 +211,8 @@ def _problem(path: str, value: object) -> str | None:
     return f"it is a {type(value).__name__}: write it as a text, in quotation marks"
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written: it has no half of a character."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -175,7 +220,8 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _inside(key: str, value: object) -> Iterable[tuple[str, object]]:
+def inside(key: str, value: object) -> Iterable[tuple[str, object]]:
+    """Return what a mapping or a list has inside, by its path; nothing of any other value."""
     items: Iterable[tuple[object, object]] = ()
     if isinstance(value, dict):
         items = cast("dict[object, object]", value).items()
@@ -189,7 +235,8 @@ def _toml_lines(text: str, above: int) -> Iterator[tuple[str, int]]:
     table, counts = "", Counter[str]()
     for number, line in enumerate(text.split("\n"), above + 1):
         if header := _TOML_TABLE.fullmatch(line):
-            table = _numbered(_bare(header[2]), counts)
+            # A longer path is in no document, and would be written again for each line below.
+            table = _numbered(_bare(header[2]), counts)[: LONGEST_PATH + 1]
             if header[1] == "[[":
                 counts[table] += 1
                 yield table, number
@@ -197,7 +244,7 @@ def _toml_lines(text: str, above: int) -> Iterator[tuple[str, int]]:
             yield table, number
         elif key := _TOML_KEY.match(line):
             name = _bare(key[1])
-            yield f"{table}.{name}" if table else name, number
+            yield (f"{table}.{name}" if table else name)[: LONGEST_PATH + 1], number
 
 
 def _numbered(table: str, counts: Counter[str]) -> str:
@@ -215,27 +262,22 @@ def _bare(key: str) -> str:
 
 
 def _json_lines(text: str) -> Iterator[tuple[str, int]]:
-    path: list[str | int] = []
-    line, last = 1, ""
+    path: list[str | int | None] = []
+    line = 1
     for mark in _JSON_MARK.findall(text):
         if mark == "\n":
             line += 1
-        elif mark == "{":
-            path.append("")
-        elif mark == "[":
-            path.append(0)
-            yield _joined(path), line
         elif mark in "}]":
-            path = path[:-1]
-        elif mark == "," and path and isinstance(path[-1], int):
-            path[-1] += 1
-            yield _joined(path), line
-        elif mark == ":" and path:
-            path[-1] = cast("str", json.loads(last)) if last else ""
-            yield _joined(path), line
-        elif mark not in ",:":
-            last = mark
-
-
-def _joined(path: Iterable[str | int]) -> str:
-    return ".".join(str(part) for part in path)
+            path.pop()
+        elif mark == ",":
+            path[-1] = path[-1] + 1 if isinstance(path[-1], int) else None
+        elif mark != ":":
+            key = bool(path) and path[-1] is None
+            if key:
+                path[-1] = json.loads(mark)
+            # Paths that no document may have would take the square of its length.
+            if path and (key or isinstance(path[-1], int)) and len(path) <= DEEPEST:
+                parts = [str(part)[: LONGEST_PATH + 1] for part in path]
+                yield ".".join(parts)[: LONGEST_PATH + 1], line
+            if mark in "{[":
+                path.append(None if mark == "{" else 0)

@@ -4,6 +4,7 @@ from agentrail.host._app import AgentApp, already_started, create_app
 from agentrail.host._auth import Authenticator, BearerTokens, is_loopback
 from agentrail.host._compose import Composition, Served
 from agentrail.host._config import AppConfig
+from agentrail.host._configured import configured
 from agentrail.host._host import AgentHost
 from agentrail.host._inspect import Seen, inspect_context, said
 from agentrail.host._past import Past, no_turn, past_of
@@ -23,6 +24,7 @@ __all__ = [
     "Seen",
     "Served",
     "already_started",
+    "configured",
     "create_app",
     "inspect_context",
     "is_loopback",

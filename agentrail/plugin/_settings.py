@@ -20,6 +20,8 @@ def _paths(paths: Sequence[str | Path]) -> tuple[Path, ...]:
 class PackageSettings:
     """Where plugin packages come from, and what they are given."""
 
+    enabled: bool = True
+    """Whether packages run; when not, none does, whatever is to be on."""
     directories: Sequence[str | Path] = field(default=(), converter=_paths)
     """Each directory in them that has a manifest is a package, and so is each ``.py`` file with a
     manifest in a comment.  They are the application's own code: they run without being approved."""

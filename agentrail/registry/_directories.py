@@ -192,7 +192,13 @@ class Directories:
         await commit()
         if old is not None and not leads:
             self._tell_unused(known, old)
-        if on and leads and entry.wanted and known.state is State.DISABLED:
+        if (
+            on
+            and leads
+            and entry.wanted
+            and known.state is State.DISABLED
+            and self.running.settings.enabled
+        ):
             await self.running.switch_on(entry, known)
 
     def _tell_unused(self, known: Known, uploaded: Known) -> None:

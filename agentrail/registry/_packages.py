@@ -76,7 +76,8 @@ class Packages:
             for directory in directories:
                 await self._directories.look(directory, on=False)
             await self.inventory.tidy()
-            await switch_wanted_on(self.inventory.entries, self.running)
+            if self.settings.enabled:
+                await switch_wanted_on(self.inventory.entries, self.running)
         if not self.running.follows:  # else they are the other's to tell
             group.start_soon(self.events.run)
         group.start_soon(self._put_idle_away)
@@ -306,6 +307,7 @@ class Packages:
         action = "enable" if wanted else "disable"
         change = audit(by, action, known, _on(entry.wanted), _on(wanted))
         if wanted and not is_on:
+            self.running.check_enabled()
             known.check_ready()
             await self.inventory.write_row(change, entry, evolve(row, active=known.row.version))
             await self.running.switch_on(entry, known)
@@ -334,7 +336,7 @@ class Packages:
             await self.running.exchange(entry, old, new, commit)
         else:
             await commit()
-            if entry.wanted:
+            if entry.wanted and self.settings.enabled:
                 await self.running.switch_on(entry, new)
         self.events.emit(
             action, entry.id, new.row.version, message=f"from {before}" if before else ""

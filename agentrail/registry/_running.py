@@ -120,6 +120,7 @@ class Running:
             PackageStateError: it cannot be switched on in its state, or misses what it depends on.
             PackageError: it was loaded and failed; it is ``failed`` now, and says why.
         """
+        self.check_enabled()
         before = known.state
         known.step(Event.ENABLE)
 
@@ -135,6 +136,15 @@ class Running:
         await self._attempt(entry, known, before, work)
         known.step(Event.STARTED if known.loaded is not None else Event.DEFER)
         self.events.emit("enable", entry.id, known.row.version)
+
+    def check_enabled(self) -> None:
+        """Return when packages may run.
+
+        Raises:
+            PackageStateError: this host lets none run.
+        """
+        if not self.settings.enabled:
+            raise PackageStateError("no package runs on this host: its plugins are switched off")
 
     async def switch_off(self, entry: Entry, known: Known, commit: Commit) -> None:
         """Take a version out of the host; runs that began with it go on with it.

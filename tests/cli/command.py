@@ -113,13 +113,15 @@ def serving(
     verb: str = "serve",
     command: Path = AGENTRAIL,
     variables: Variables = MappingProxyType({}),
+    port: int | None = 0,
 ) -> Generator[Serving]:
-    """Serve an application on a free port for the length of the block."""
+    """Serve an application, on a free port unless told, for the length of the block."""
+    at = () if port is None else ("--port", str(port))
     read, write = os.pipe()
     with os.fdopen(read, encoding="utf-8") as says:
         with os.fdopen(write, "w"), Path(os.devnull).open("r+b", buffering=0) as null:
             files = null.fileno(), null.fileno(), write
-            process = _start([command, verb, "--port", "0", *arguments], cwd, files, variables)
+            process = _start([command, verb, *at, *arguments], cwd, files, variables)
         try:
             log: list[str] = []
             url = _address(says, log)

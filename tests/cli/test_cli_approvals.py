@@ -135,7 +135,7 @@ def test_the_end_of_the_input_decides_nothing(office: Path) -> None:
     assert (status, sent(office)) == (1, [])
     waits = shown.partition("waits for approval:\n")[2]
     assert waits.startswith('  send {"to": "bob"}: letters cannot be called back\n    POST /turns/')
-    assert "ada" not in waits
+    assert '"ada"' not in waits
 
 
 def test_without_a_terminal_it_is_told_what_waits_and_where_to_decide(office: Path) -> None:

@@ -38,8 +38,9 @@ COMMANDS = (
     *(f"plugin {verb}" for verb in ("upgrade", "rollback", "release", "remove", "logs", "events")),
     *("plugin new", "plugin check", "plugin pack"),
     *("audit verify", "audit list", "token create", "token list", "token revoke"),
+    *("config check", "config show", "config schema"),
 )
-GROUPS = ("local", "sessions", "plugin", "audit", "token")
+GROUPS = ("local", "sessions", "plugin", "audit", "token", "config")
 
 
 def ticked(text: str) -> list[str]:

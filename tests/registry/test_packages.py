@@ -449,3 +449,23 @@ async def test_a_change_after_the_stop_is_refused_and_one_before_is_finished(
     assert not [each for each in sys.modules if each.startswith("_package_p_")]
     async with host_of(tmp_path) as host:
         assert await state(host.part(Packages), "p") == "active"
+
+
+async def test_where_packages_do_not_run_they_can_be_seen_and_wait(tmp_path: Path) -> None:
+    async with host_of(tmp_path) as host:
+        packages = host.part(Packages)
+        await upload(packages, "p")
+        await packages.switch("p", ADA, on=True)
+    settings = PackageSettings(enabled=False)
+    async with host_of(tmp_path, settings=settings) as host:
+        packages = host.part(Packages)
+        info = await packages.get("p")
+        assert (info.state, info.enabled, tools(host)) == ("disabled", True, [])
+        with pytest.raises(PackageStateError, match="no package runs on this host"):
+            await packages.switch("p", ADA, on=True)
+        await upload(packages, "p", "2.0.0")
+        await packages.upgrade("p", ADA)
+        assert tools(host) == []
+    async with host_of(tmp_path) as host:
+        info = await host.part(Packages).get("p")
+        assert (info.version, info.state) == ("2.0.0", "active")
