@@ -23,11 +23,18 @@ USUAL: Final = "app:app"
 FILES: Final = ("agentrail.yaml", "agentrail.yml", "agentrail.toml", "agentrail.json")
 """What a file of settings is called that is found without being named."""
 
-_VARIABLE: Final = re.compile(
-    "AGENTRAIL_(CONFIG|PLUGINS_ENABLED|SESSION_WAIT|STOP_GRACE"
-    "|SERVER|PROVIDERS|PROFILES|PLUGINS|MIDDLEWARES|LIMITS|TELEMETRY|(?!SECRET_).*__.*)"
+VARIABLES: Final = (
+    "AGENTRAIL_CONFIG",
+    "AGENTRAIL_PLUGINS_ENABLED",
+    "AGENTRAIL_SESSION_WAIT",
+    "AGENTRAIL_STOP_GRACE",
 )
-"""The variables that are settings; those of two levels are, whatever they say."""
+"""Variables of one level that are settings, or tell where they are."""
+
+_VARIABLE: Final = re.compile(
+    r"AGENTRAIL_(SERVER|PROVIDERS|PROFILES|PLUGINS|MIDDLEWARES|LIMITS|TELEMETRY|(?!SECRET_).*__.*)"
+)
+"""The variables of whole mappings and lists, and those of two levels, whatever they say."""
 
 _LIBRARIES: Final = tuple(
     f"{directory}{os.sep}"
@@ -68,7 +75,9 @@ def load_app(
 
 def has_settings() -> bool:
     """Tell whether there is a file of settings here, or one that a variable names, or variables."""
-    return any(map(os.path.lexists, FILES)) or any(map(_VARIABLE.fullmatch, os.environ))
+    return any(map(os.path.lexists, FILES)) or any(
+        name in VARIABLES or _VARIABLE.fullmatch(name) for name in os.environ
+    )
 
 
 def _loaded(spec: str) -> AgentApp:
