@@ -13,15 +13,13 @@ from typing import Final
 
 from agentrail.errors import AgentrailError, ConfigError
 from agentrail.host import AgentApp, AppConfig, create_app
+from agentrail.settings import NAMES
 
 Configure = Callable[[AppConfig], AppConfig]
 """Puts settings over an application."""
 
 USUAL: Final = "app:app"
 """The application where none is named."""
-
-FILES: Final = ("agentrail.yaml", "agentrail.yml", "agentrail.toml", "agentrail.json")
-"""What a file of settings is called that is found without being named."""
 
 VARIABLES: Final = (
     "AGENTRAIL_CONFIG",
@@ -75,7 +73,7 @@ def load_app(
 
 def has_settings() -> bool:
     """Tell whether there is a file of settings here, or one that a variable names, or variables."""
-    return any(map(os.path.lexists, FILES)) or any(
+    return any(map(os.path.lexists, NAMES)) or any(
         name in VARIABLES or _VARIABLE.fullmatch(name) for name in os.environ
     )
 
