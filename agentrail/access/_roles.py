@@ -1,6 +1,7 @@
 """What each role may do."""
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Final, Literal
 
 May = Literal["read", "operate", "publish", "administer", "audit"]
@@ -12,9 +13,9 @@ deal with tokens; ``audit``: read the audit log.
 """
 
 Role = Literal["viewer", "operator", "publisher", "admin", "auditor"]
-"""A role that a principal may have; others are the application's own, and mean nothing here."""
+"""A role that a principal may have; others are the application's own."""
 
-ROLES: Final[Mapping[Role, frozenset[May]]] = {
+ROLES: Final[Mapping[str, frozenset[May]]] = {
     "viewer": frozenset({"read"}),
     "operator": frozenset({"read", "operate"}),
     "publisher": frozenset({"read", "operate", "publish"}),
@@ -24,6 +25,8 @@ ROLES: Final[Mapping[Role, frozenset[May]]] = {
 """What each role may do; who has several may do what any of them may."""
 
 
-def may(roles: Collection[str], what: May) -> bool:
-    """Tell whether somebody with these roles may do something."""
-    return any(role in roles and what in allowed for role, allowed in ROLES.items())
+def may(
+    roles: Collection[str], what: May, own: Mapping[str, Collection[May]] = MappingProxyType({})
+) -> bool:
+    """Tell whether somebody with these roles may do something; ``own`` are the application's."""
+    return any(what in {*ROLES.get(role, ()), *own.get(role, ())} for role in roles)

@@ -1,18 +1,19 @@
 """Bearer tokens with roles, of which only hashes are kept."""
 
+import difflib
 import re
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from hashlib import sha256
-from typing import Final, get_args
+from typing import Final
 
 import msgspec
 from attrs import define
 from starlette.requests import Request
 
-from agentrail.access._roles import Role
+from agentrail.access._roles import ROLES
 from agentrail.audit import Audit, append
 from agentrail.clock import Clock
 from agentrail.errors import RequestError, TokenNotFound, Unauthenticated
@@ -72,6 +73,8 @@ class Tokens:
 
     database: Database
     clock: Clock
+    own_roles: Callable[[], Collection[str]] = tuple
+    """Returns the names of the application's own roles."""
 
     async def authenticate(self, request: Request) -> Principal:
         """Return the principal of the ``Authorization: Bearer`` header's token.
@@ -101,10 +104,13 @@ class Tokens:
             RequestError: there is no such role, or none is named.
             InvalidId: ``user`` is no identifier.
         """
-        unknown = [role for role in roles if role not in get_args(Role)]
+        known = [*ROLES, *sorted(self.own_roles())]
+        unknown = [role for role in roles if role not in known]
         if unknown or not roles:
             named = f"no role {unknown[0][:80]!r}" if unknown else "no role named"
-            raise RequestError(f"there is {named}: use {', '.join(get_args(Role))}")
+            near = difflib.get_close_matches(unknown[0][:80], known, 1) if unknown else ()
+            meant = "".join(f"; did you mean {each!r}?" for each in near)
+            raise RequestError(f"there is {named}: use {', '.join(known)}{meant}")
         made, digest = self._new(check_id(user, "the user"), sorted(set(roles)), by)
         await self.database.write(partial(_add, made=made, digest=digest, by=by, request=request))
         return made

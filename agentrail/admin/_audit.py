@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 from starlette.responses import Response
 
-from agentrail.access import Role, TokenInfo
+from agentrail.access import TokenInfo
 from agentrail.admin._call import Call, Nothing, Seq
 from agentrail.audit import AuditEntry, AuditFault, entries, verify
 from agentrail.errors import RequestError
@@ -15,6 +15,7 @@ from agentrail.messages import Wire
 from agentrail.route import reply
 
 UserId = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}$")]
+RoleName = Annotated[str, Meta(min_length=1, max_length=200)]
 Hash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
@@ -58,7 +59,7 @@ class TokenRequest(Wire, frozen=True, forbid_unknown_fields=True):
 
     user: UserId
     """The id of the user that it stands for."""
-    roles: Annotated[Sequence[Role], Meta(min_length=1)]
+    roles: Annotated[Sequence[RoleName], Meta(min_length=1)]
 
 
 class TokenList(Wire, frozen=True, omit_defaults=False):
@@ -89,17 +90,19 @@ async def verify_audit(call: Call, query: HeadQuery, _body: Nothing) -> Response
 
 async def list_tokens(call: Call, _query: Nothing, _body: Nothing) -> Response:
     """List the bearer tokens, of each no more than its beginning."""
-    return reply(TokenList(await call.tokens.list()))
+    return reply(TokenList(await call.managed.tokens.list()))
 
 
 async def create_token(call: Call, _query: Nothing, body: TokenRequest) -> Response:
     """Make a bearer token; the answer is the only one that has it."""
-    made = await call.tokens.create(body.user, body.roles, call.actor, request=call.request_id)
+    made = await call.managed.tokens.create(
+        body.user, body.roles, call.actor, request=call.request_id
+    )
     return reply(made, status=201, headers={"cache-control": "no-store"})
 
 
 async def revoke_token(call: Call, _query: Nothing, _body: Nothing) -> Response:
     """Accept a bearer token no more."""
     token = call.request.path_params["token"]
-    await call.tokens.revoke(token, call.actor, request=call.request_id)
+    await call.managed.tokens.revoke(token, call.actor, request=call.request_id)
     return Response(status_code=204)

@@ -1,8 +1,9 @@
 """One request to the API, and what holds for all of them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from hashlib import sha256
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated, Final, Generic, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from agentrail.errors import (
     InvalidId,
     PreconditionFailed,
     RequestError,
+    SettingsNotFound,
     UnsupportedMediaType,
 )
 from agentrail.messages import Wire
@@ -25,6 +27,8 @@ from agentrail.package import Version
 from agentrail.registry import By, PackageInfo, Packages
 from agentrail.requests import Principal
 from agentrail.route import decode, reply
+from agentrail.secret import Vault
+from agentrail.settings import Configuration
 
 Q = TypeVar("Q")
 B = TypeVar("B")
@@ -46,16 +50,54 @@ class Nothing(Wire, frozen=True, forbid_unknown_fields=True):
     """No query, or no body."""
 
 
+LookAgain = Callable[[str, str], Awaitable[None]]
+"""Has a host look up its secrets again, for an actor with a request's id."""
+
+
+@frozen(slots=True)
+class Managed:
+    """What the API deals with."""
+
+    packages: Packages
+    tokens: Tokens
+    logs: PackageLogs
+    vault: Vault
+    key_file: Callable[[], Path]
+    """Returns where the key is of what is sealed."""
+    look_again: LookAgain
+    roles: Callable[[], Mapping[str, Collection[May]]]
+    """Returns what the application's own roles may do."""
+    configuration: Configuration | None = None
+
+
 @frozen(slots=True)
 class Call:
     """A request by somebody who may make it."""
 
     request: Request
-    packages: Packages
-    tokens: Tokens
-    logs: PackageLogs
+    managed: Managed
     actor: str
     """Who asks, for the audit log."""
+
+    @property
+    def packages(self) -> Packages:
+        """The packages of the host."""
+        return self.managed.packages
+
+    @property
+    def configuration(self) -> Configuration:
+        """The settings of the host.
+
+        Raises:
+            SettingsNotFound: it has none.
+        """
+        if self.managed.configuration is None:
+            message = (
+                "this host has no settings: put an agentrail.yaml beside its app.py, or serve it "
+                "with --config"
+            )
+            raise SettingsNotFound(message)
+        return self.managed.configuration
 
     @property
     def name(self) -> str:
@@ -207,7 +249,7 @@ def check_version(version: str | None) -> str | None:
 
 def shown(package: PackageInfo, status: int = HTTPStatus.OK) -> Response:
     """Return a package as an answer; its tag is its revision."""
-    headers = {"etag": _tag(package)}
+    headers = {"etag": tag(package.revision)}
     if status == HTTPStatus.CREATED:
         headers["location"] = f"/api/plugins/{package.id}"
     return reply(package, status=status, headers=headers)
@@ -216,9 +258,9 @@ def shown(package: PackageInfo, status: int = HTTPStatus.OK) -> Response:
 def listed(request: Request, body: object) -> Response:
     """Return an answer with a tag of its content, or nothing if the client has it already."""
     encoded = _json.encode(body)
-    tag = f'"{sha256(encoded).hexdigest()[:32]}"'
-    headers = {"etag": tag, "cache-control": "private, no-cache"}
-    if _named(request, "if-none-match", tag):
+    etag = f'"{sha256(encoded).hexdigest()[:32]}"'
+    headers = {"etag": etag, "cache-control": "private, no-cache"}
+    if _named(request, "if-none-match", etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     return Response(encoded, headers=headers, media_type=JSON)
 
@@ -229,17 +271,29 @@ def check_match(request: Request, package: PackageInfo) -> None:
     Raises:
         PreconditionFailed: it was changed since.
     """
-    if "if-match" in request.headers and not _named(request, "if-match", _tag(package)):
-        message = f"package {package.id!r} was changed since: its revision is {package.revision}"
-        raise PreconditionFailed(message)
+    matched(request, f"package {package.id!r} is at revision {package.revision}", package.revision)
 
 
-def _tag(package: PackageInfo) -> str:
-    return f'"{package.revision}"'
+def matched(request: Request, present: str, revision: int) -> bool:
+    """Tell whether the caller named the revision that it looked at.
+
+    Raises:
+        PreconditionFailed: that is another one than the present.
+    """
+    if "if-match" not in request.headers:
+        return False
+    if not _named(request, "if-match", tag(revision)):
+        raise PreconditionFailed(f"it was changed since: {present}")
+    return True
 
 
-def _named(request: Request, header: str, tag: str) -> bool:
+def tag(revision: int) -> str:
+    """Return the tag of a revision."""
+    return f'"{revision}"'
+
+
+def _named(request: Request, header: str, etag: str) -> bool:
     given = [each.strip() for each in request.headers.get(header, "").split(",")]
     if header == "if-none-match":
         given = [each.removeprefix("W/") for each in given]
-    return "*" in given or tag in given
+    return "*" in given or etag in given

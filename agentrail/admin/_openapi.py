@@ -22,6 +22,8 @@ _REF: Final = "#/components/schemas/{name}"
 _PATH_PARAMETERS: Final[Mapping[str, Mapping[str, object]]] = {
     "name": {"type": "string", "pattern": ID},
     "token": {"type": "string"},
+    "revision": {"type": "integer", "minimum": 1},
+    "secret": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$"},
 }
 
 
@@ -36,7 +38,7 @@ class Problem(Wire, frozen=True, omit_defaults=False):
     retryable: bool
     trace_id: str = ""
     faults: Sequence[Fault] = ()
-    """Everything that is wrong with a package that was refused."""
+    """Everything that is wrong with a package or with settings that were refused."""
 
 
 def openapi(operations: Sequence[Operation[Any, Any]], version: str) -> Mapping[str, object]:

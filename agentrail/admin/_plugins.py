@@ -10,7 +10,7 @@ from agentrail.admin._call import ID, Call, Nothing, check_version, listed, show
 from agentrail.admin._logs import LogLine
 from agentrail.errors import PackageError, PackageNotFound
 from agentrail.messages import Wire
-from agentrail.registry import PackageInfo, Packages, State
+from agentrail.registry import PackageInfo, Packages, State, configure
 from agentrail.route import reply
 
 PackageId = Annotated[str, Meta(pattern=ID)]
@@ -58,6 +58,13 @@ class Change(Wire, frozen=True, forbid_unknown_fields=True):
     """Which version is to be used."""
 
     version: str | None = None
+
+
+class PackageConfig(Wire, frozen=True, forbid_unknown_fields=True):
+    """The configuration of a package."""
+
+    config: Mapping[str, object]
+    """Over what its manifest and the application say."""
 
 
 class PluginList(Wire, frozen=True, omit_defaults=False):
@@ -110,6 +117,11 @@ async def get_plugin(call: Call, _query: Nothing, _body: Nothing) -> Response:
     return shown(await call.packages.get(call.name))
 
 
+async def configure_plugin(call: Call, _query: Nothing, body: PackageConfig) -> Response:
+    """Set the configuration of a package, and load it anew with it."""
+    return shown(await configure(call.packages, call.name, body.config, call.by()))
+
+
 async def toggle_plugin(call: Call, _query: Nothing, body: Toggle) -> Response:
     """Switch a package on or off; without a body, over."""
     wanted = body.enabled
@@ -158,7 +170,7 @@ async def release_plugin(call: Call, _query: Nothing, body: Change) -> Response:
 async def plugin_logs(call: Call, _query: Nothing, _body: Nothing) -> Response:
     """Show the last lines that a package logged."""
     await call.packages.get(call.name)
-    return reply(LogList(call.logs.of(call.name)))
+    return reply(LogList(call.managed.logs.of(call.name)))
 
 
 async def list_tools(call: Call, _query: Nothing, _body: Nothing) -> Response:

@@ -13,10 +13,11 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.routing import Route as HTTPRoute
 
-from agentrail.access import Tokens, may
+from agentrail.access import may
 from agentrail.admin._call import (
     ID,
     Call,
+    Managed,
     Nothing,
     Operation,
     actor_of,
@@ -26,11 +27,9 @@ from agentrail.admin._call import (
     listed,
     query_of,
 )
-from agentrail.admin._logs import PackageLogs
 from agentrail.admin._openapi import DESCRIPTION, openapi
 from agentrail.admin._operations import OPERATIONS
 from agentrail.errors import Forbidden, InvalidId
-from agentrail.registry import Packages
 from agentrail.requests import Host
 from agentrail.route import Route, principal_of
 
@@ -38,15 +37,13 @@ _ID: Final = re.compile(ID)
 _HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
-def api_routes(
-    packages: Callable[[], Packages], tokens: Callable[[], Tokens], logs: PackageLogs
-) -> Sequence[Route]:
+def api_routes(managed: Callable[[], Managed]) -> Sequence[Route]:
     """Return the routes of the API.
 
-    ``packages`` and ``tokens`` return those of the running host, or raise why there are none;
-    ``logs`` is entered while it runs.  The last route takes what is left below ``/api``.
+    ``managed`` returns what a running host has, or raises why there is none.  The last route takes
+    what is left below ``/api``.
     """
-    api = _Api(packages, tokens, logs)
+    api = _Api(managed)
     routes = [api.route(operation) for operation in (*OPERATIONS, described())]
     return [*routes, Route(path="/api/{rest:path}", endpoint=_nothing, methods=())]
 
@@ -77,9 +74,7 @@ def described() -> Operation[Nothing, Nothing]:
 class _Api:
     """What the routes share."""
 
-    packages: Callable[[], Packages]
-    tokens: Callable[[], Tokens]
-    logs: PackageLogs
+    managed: Callable[[], Managed]
     _locks: dict[str, anyio.Lock] = field(factory=dict[str, anyio.Lock], init=False)
     """Held by whoever changes a package, from the look at its revision to the end."""
 
@@ -101,7 +96,8 @@ class _Api:
 
     async def _answer(self, operation: Operation[Any, Any], request: Request) -> Response:
         actor, roles = actor_of(principal_of(request))
-        if not may(roles, operation.may):
+        managed = self.managed()
+        if not may(roles, operation.may, managed.roles()):
             message = f"none of your roles lets you {operation.may} here: {_told(roles)}"
             raise Forbidden(message)
         if operation.changes:
@@ -109,7 +105,7 @@ class _Api:
         name = request.path_params.get("name")
         if name is not None and _ID.fullmatch(name) is None:
             raise InvalidId(f"{name[:80]!r} is not the id of a package")
-        call = Call(request, self.packages(), self.tokens(), self.logs, actor)
+        call = Call(request, managed, actor)
         query = query_of(request, operation.query)
         body = await body_of(request, operation.body)
         if name is None or not operation.changes:

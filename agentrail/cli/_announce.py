@@ -12,7 +12,7 @@ import msgspec
 from attrs import evolve, frozen
 from starlette.requests import Request
 
-from agentrail.host import AgentApp, Authenticator
+from agentrail.host import AgentHost, Authenticator
 from agentrail.messages import Wire
 from agentrail.requests import Principal
 from agentrail.storage import Presence
@@ -45,19 +45,17 @@ class _OrLocal:
         return await self.others.authenticate(request)
 
 
-def announce(app: AgentApp, url: str) -> AgentApp:
-    """Let commands find a host that has started; return the application that lets them in.
+def announce(host: AgentHost, url: str) -> None:
+    """Let commands find a host that has started, and let them in.
 
     A host without packages has nothing for them.
     """
-    core = app.host.core
-    if core.config.packages is None:
-        return app
+    core = host.core
+    if host.extension is None:
+        return
     token = ""
     if core.config.authenticator is not None:
         token = secrets.token_urlsafe()
         core.config = evolve(core.config, authenticator=_OrLocal(token, core.config.authenticator))
-        app = AgentApp(app.host)
     note = Address(url, os.getpid(), token)
-    app.host.part(Presence).tell(msgspec.json.encode(note))
-    return app
+    host.part(Presence).tell(msgspec.json.encode(note))

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -57,7 +57,11 @@ def serve_child(
         AgentrailError: the application cannot be loaded or started, or may not be served there.
     """
     Thread(target=_end_with_input, args=(grace,), daemon=True).start()
-    serve(spec, socket.socket(fileno=listener), data_dir, backend, grace)
+    flags: Mapping[str, tuple[str, object]] = {
+        "server.backend": ("--backend", backend),
+        "stop_grace": ("--grace", grace),
+    }
+    serve(spec, data_dir, flags, listener=socket.socket(fileno=listener))
 
 
 def _end_with_input(grace: float) -> None:

@@ -19,12 +19,20 @@ from attrs import frozen
 
 from agentrail.cli._announce import Address
 from agentrail.cli._kept import Kept
-from agentrail.cli._load import load_app
+from agentrail.cli._load import application, load_app
 from agentrail.cli._options import Where
-from agentrail.errors import AgentrailError, ConfigError, HostNotRunning, StorageError
+from agentrail.cli._settings import source, without_secrets
+from agentrail.errors import (
+    AgentrailError,
+    ConfigError,
+    ConfigRefused,
+    HostNotRunning,
+    StorageError,
+)
 from agentrail.host import AgentApp, AgentHost
 from agentrail.messages import Wire
 from agentrail.registry import Packages, alone_in
+from agentrail.secret import DATABASE
 from agentrail.storage import Presence
 
 T = TypeVar("T")
@@ -131,17 +139,28 @@ def reach(where: Where, work: Callable[[Door], Awaitable[T]]) -> T:
         elsewhere = urlsplit(_checked(where.url)).hostname not in _LOOPBACK
         given = os.environ.get(TOKEN)
         return anyio.run(partial(_over_http, where.url, given, work, proxies=elsewhere))
-    host = load_app(where.app, where.data_dir).host
-    host.part(Packages)
-    others = host.part(Presence).others()
-    note = next(filter(None, others.values()), None)
-    if note is not None:
-        told = msgspec.json.decode(note, type=Address)
-        token = os.environ.get(TOKEN) or told.token
-        return anyio.run(partial(_over_http, told.url, token, work, proxies=False))
-    if others:
-        raise _in_use(host)
-    return anyio.run(_in_place, host, work)
+    try:
+        host = load_app(where.app, where.data_dir).host
+    except ConfigRefused:
+        # A host that runs goes on with the settings that it had.
+        data = application(where.app, where.data_dir).data_dir
+        note = _note(Presence(data / DATABASE))
+        if note is None:
+            raise
+    else:
+        host.part(Packages)
+        note = _note(host.part(Presence))
+        if note is None and host.part(Presence).others():
+            raise _in_use(host)
+        if note is None:
+            return anyio.run(_in_place, host, work)
+    token = os.environ.get(TOKEN) or note.token
+    return anyio.run(partial(_over_http, note.url, token, work, proxies=False))
+
+
+def _note(presence: Presence) -> Address | None:
+    note = next(filter(None, presence.others().values()), None)
+    return None if note is None else msgspec.json.decode(note, type=Address)
 
 
 def reach_records(where: Where, work: Callable[[Door], Awaitable[T]]) -> T:
@@ -152,7 +171,26 @@ def reach_records(where: Where, work: Callable[[Door], Awaitable[T]]) -> T:
     """
     if where.url is not None:
         return reach(where, work)
-    return anyio.run(_in_database, load_app(where.app, where.data_dir).host, work)
+    try:
+        host = load_app(where.app, where.data_dir).host
+    except ConfigRefused:
+        return reach(where, work)  # the host that runs knows where its data is
+    return anyio.run(_in_database, host, work)
+
+
+def reach_secrets(where: Where, work: Callable[[Door], Awaitable[T]]) -> T:
+    """Return what is done with secrets; settings may name those that nobody has yet.
+
+    Raises:
+        AgentrailError: there is no such host, or it refuses.
+    """
+    try:
+        return reach(where, work)
+    except ConfigRefused as error:
+        if any(fault.code != "config_secret" for fault in error.faults):
+            raise
+    host = load_app(where.app, where.data_dir, without_secrets(source())).host
+    return anyio.run(_in_place, host, work)
 
 
 def _checked(url: str) -> str:

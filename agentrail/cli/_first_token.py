@@ -4,24 +4,23 @@ from attrs import evolve
 
 from agentrail.access import Tokens
 from agentrail.errors import ConfigError
-from agentrail.host import AgentApp, AgentHost
+from agentrail.host import AgentHost
 
 
-def guarded(app: AgentApp, address: str) -> AgentApp:
-    """Return an application without an authenticator as one that demands the host's own tokens.
+def guard(host: AgentHost, address: str) -> None:
+    """Have a host without an authenticator demand its own tokens.
 
     Raises:
         ConfigError: the host has none, as one without packages.
     """
-    core = app.host.core
-    if core.config.packages is None:
+    core = host.core
+    if host.extension is None:
         message = (
             "without an authenticator a host is served on this machine only, not on "
             f"{address!r}: set AppConfig(authenticator=...), or bind to 127.0.0.1"
         )
         raise ConfigError(message)
-    core.config = evolve(core.config, authenticator=app.host.part(Tokens))
-    return AgentApp(app.host)
+    core.config = evolve(core.config, authenticator=host.part(Tokens))
 
 
 async def print_first_token(host: AgentHost) -> None:

@@ -1,4 +1,4 @@
-"""The packages of a host that does not run: all that is decided about them, and none of their code.
+"""The packages and settings of a host that does not run: all that is decided, and none of the code.
 
 They are put together of the parts that a host has; only what would run something is another.
 """
@@ -12,13 +12,15 @@ from anyio.abc import TaskGroup
 from attrs import evolve, frozen
 
 from agentrail.access import Tokens
-from agentrail.admin import PackageLogs, api_routes
+from agentrail.admin import Managed, PackageLogs, api_routes
 from agentrail.hook import Plugin
 from agentrail.host import AgentApp, AgentHost
 from agentrail.package import Loaded, Package, PluginContext
 from agentrail.plugin import define_plugin
 from agentrail.registry import Events, Packages
 from agentrail.route import Route
+from agentrail.secret import Secrets
+from agentrail.settings import Commit, Reading
 from agentrail.storage import Database
 
 _RUNNING_ALONE: Final = frozenset(
@@ -34,6 +36,7 @@ class Kept:
     packages: Packages
     tokens: Tokens
     database: Database
+    managed: Managed
 
     @classmethod
     def of(cls, host: AgentHost) -> "Kept":
@@ -47,10 +50,23 @@ class Kept:
             runner=_NotRun(),
             swap=_not_swapped,
             entries=inventory.entries,
+            said=inventory.said,
+            settings=evolve(packages.settings, watch=False),
         )
-        settings = evolve(packages.settings, watch=False)
-        kept = evolve(packages, settings=settings, inventory=inventory, running=running)
-        return cls(kept, host.part(Tokens), host.part(Database))
+        kept = evolve(packages, inventory=inventory, running=running)
+        tokens, database = host.part(Tokens), host.part(Database)
+        had = host.part(Managed)
+        configuration = had.configuration
+        if configuration is not None:
+            configuration = evolve(configuration, apply=_not_applied)
+        managed = evolve(
+            had,
+            packages=kept,
+            logs=PackageLogs(),
+            look_again=_not_looked,
+            configuration=configuration,
+        )
+        return cls(kept, tokens, database, managed)
 
     @property
     def parts(self) -> Sequence[object]:
@@ -60,7 +76,7 @@ class Kept:
     @property
     def routes(self) -> Sequence[Route]:
         """See ``Extension``."""
-        return api_routes(lambda: self.packages, lambda: self.tokens, PackageLogs())
+        return api_routes(lambda: self.managed)
 
     async def open(self, stack: AsyncExitStack) -> None:
         """See ``Extension``."""
@@ -70,6 +86,8 @@ class Kept:
     async def start(self, group: TaskGroup) -> None:
         """See ``Extension``."""
         await self.packages.start(group)
+        if self.managed.configuration is not None:
+            await self.managed.configuration.start(group, serving=False)
 
     def app(self, host: AgentHost) -> AgentApp:
         """Return an application with the API; who may write to the data directory may use it."""
@@ -117,6 +135,14 @@ async def _not_swapped(
     if commit is not None:
         await commit()
     return _Settled()
+
+
+async def _not_applied(reading: Reading, secrets: Secrets, commit: Commit) -> None:  # noqa: ARG001
+    await commit()
+
+
+async def _not_looked(actor: str, request: str) -> None:
+    pass
 
 
 async def _nothing() -> None:

@@ -4,19 +4,16 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from traceback import StackSummary, TracebackException
 from types import ModuleType
 from typing import Final
 
+from agentrail.cli._hidden import hide_printed
 from agentrail.errors import AgentrailError, ConfigError
-from agentrail.host import AgentApp, AppConfig, create_app
+from agentrail.host import AgentApp, AppConfig, SettingsSource, create_app
 from agentrail.settings import NAMES
-
-Configure = Callable[[AppConfig], AppConfig]
-"""Puts settings over an application."""
 
 USUAL: Final = "app:app"
 """The application where none is named."""
@@ -30,7 +27,8 @@ VARIABLES: Final = (
 """Variables of one level that are settings, or tell where they are."""
 
 _VARIABLE: Final = re.compile(
-    r"AGENTRAIL_(SERVER|PROVIDERS|PROFILES|PLUGINS|MIDDLEWARES|LIMITS|TELEMETRY|(?!SECRET_).*__.*)"
+    r"AGENTRAIL_(SERVER|PROVIDERS|PROFILES|PLUGINS|MIDDLEWARES|ROLES|LIMITS|RETENTION|TELEMETRY"
+    r"|SECRETS|RELOAD|(?!SECRET_).*__.*)"
 )
 """The variables of whole mappings and lists, and those of two levels, whatever they say."""
 
@@ -45,30 +43,49 @@ _LIBRARIES: Final = tuple(
 
 
 def load_app(
-    spec: str, data_dir: Path | None = None, configure: Configure | None = None
+    spec: str, data_dir: Path | None = None, settings: SettingsSource | None = None
 ) -> AgentApp:
     """Return the application that ``module:attribute`` names, looked for from here.
 
-    ``data_dir`` is handed to the application as ``AGENTRAIL_DATA_DIR``.  ``configure`` puts
-    settings over it, by default those that are found here; then ``app.py`` may be missing.
+    ``data_dir`` is handed to the application as ``AGENTRAIL_DATA_DIR``.  ``settings`` are put over
+    it, by default those that are found here; then ``app.py`` may be missing.
 
     Raises:
         ConfigError: there is no such module or attribute, it is no application, or its code
             raised something; then its frames are told too.
         ConfigRefused: the settings cannot be used.
     """
+    _prepare(data_dir)
+    if settings is None and has_settings():
+        settings = import_module("agentrail.cli._settings").source()
+    if settings is None:
+        app = _loaded(spec)
+    else:
+        hide_printed(settings.hidden)
+        app = create_app(application(spec, data_dir), settings)
+    hide_printed(app.host.core.hide)  # the application may have added handlers
+    return app
+
+
+def application(spec: str, data_dir: Path | None = None) -> AppConfig:
+    """Return what an application says, without settings; nothing, where there is no ``app.py``.
+
+    Raises:
+        ConfigError: as ``load_app``.
+    """
+    _prepare(data_dir)
+    if spec == USUAL and not any(Path(name).exists() for name in ("app.py", "app")):
+        return AppConfig(profiles=())
+    host = _loaded(spec).host
+    return host.core.config if host.settled is None else host.settled.base
+
+
+def _prepare(data_dir: Path | None) -> None:
     if data_dir is not None:
         os.environ["AGENTRAIL_DATA_DIR"] = str(data_dir)
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    if configure is None and has_settings():
-        configure = import_module("agentrail.cli._settings").found()
-    if configure is None:
-        return _loaded(spec)
-    alone = spec == USUAL and not any(Path(name).exists() for name in ("app.py", "app"))
-    config = AppConfig(profiles=()) if alone else _loaded(spec).host.core.config
-    return create_app(configure(config))
 
 
 def has_settings() -> bool:

@@ -2,9 +2,9 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -17,17 +17,17 @@ from agentrail.cli._console import print_error
 from agentrail.cli._doctor import doctor as run_doctor
 from agentrail.cli._explain import explain as run_explain
 from agentrail.cli._explain_turn import explain_turn
-from agentrail.cli._load import has_settings
 from agentrail.cli._new import new as make_project
 from agentrail.cli._options import App, AppOption, DataDir
 from agentrail.cli._plugin import plugin
-from agentrail.cli._records import audit, config, token
-from agentrail.cli._serve import optional
+from agentrail.cli._records import audit, config, secret, token
+from agentrail.cli._serve import optional, served_at
 from agentrail.cli._serve import serve as run_serve
 from agentrail.cli._sessions import show_session, show_sessions
-from agentrail.errors import AgentrailError
+from agentrail.errors import AgentrailError, ConfigRefused
 from agentrail.model import weights
 from agentrail.requests import Principal
+from agentrail.settings import Server
 
 # What the application raises once it runs is shown as Python shows it: the page that typer makes of
 # it is longer, and has the values of variables, which may not belong on a screen.
@@ -45,6 +45,7 @@ app.add_typer(plugin, name="plugin")
 app.add_typer(audit, name="audit")
 app.add_typer(token, name="token")
 app.add_typer(config, name="config")
+app.add_typer(secret, name="secret")
 
 
 class Backend(StrEnum):
@@ -54,12 +55,20 @@ class Backend(StrEnum):
     TRIO = "trio"
 
 
-Host = Annotated[str, typer.Option(help="The address to bind to.")]
+Host = Annotated[str | None, typer.Option(help="The address to bind to.", show_default="127.0.0.1")]
 Port = Annotated[
-    int, typer.Option(min=0, max=65535, help="The port to bind to; 0 takes a free one.")
+    int | None,
+    typer.Option(
+        min=0, max=65535, help="The port to bind to; 0 takes a free one.", show_default="8642"
+    ),
 ]
-BackendOption = Annotated[Backend, typer.Option("--backend", help="The event loop.")]
-Grace = Annotated[float, typer.Option(min=0, help="Seconds that turns have to end at a stop.")]
+BackendOption = Annotated[
+    Backend | None, typer.Option("--backend", help="The event loop.", show_default="asyncio")
+]
+Grace = Annotated[
+    float | None,
+    typer.Option(min=0, help="Seconds that turns have to end at a stop.", show_default="10"),
+]
 
 _MADE = """\
 made {0}; to run it:
@@ -107,54 +116,47 @@ def serve(  # noqa: PLR0913, PLR0917 - an option each
         Path | None,
         typer.Option(help="A file of settings; by default agentrail.yaml, .toml or .json here."),
     ] = None,
-    host: Annotated[
-        str | None, typer.Option(help="The address to bind to.", show_default="127.0.0.1")
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=65535,
-            help="The port to bind to; 0 takes a free one.",
-            show_default="8642",
-        ),
-    ] = None,
+    host: Host = None,
+    port: Port = None,
     data_dir: DataDir = None,
-    backend: Annotated[
-        Backend | None, typer.Option(help="The event loop.", show_default="asyncio")
-    ] = None,
-    grace: Grace = 10.0,
+    backend: BackendOption = None,
+    grace: Grace = None,
 ) -> None:
     """Serve an application over HTTP."""
-    if config is None and not has_settings():
-        address = (host or "127.0.0.1", 8642 if port is None else port)
-        run_serve(application, address, data_dir, backend or Backend.ASYNCIO, grace)
-        return
-    given = {
+    run_serve(application, data_dir, _flags(host, port, data_dir, backend, grace), config)
+
+
+def _flags(
+    host: str | None,
+    port: int | None,
+    data_dir: Path | None,
+    backend: Backend | None,
+    grace: float | None,
+) -> Mapping[str, tuple[str, object]]:
+    """Return the options that were given, by the paths of the settings that they are."""
+    options = {
         "server.host": ("--host", host),
         "server.port": ("--port", port),
         "server.backend": ("--backend", backend and backend.value),
         "data_dir": ("--data-dir", data_dir and str(data_dir)),
+        "stop_grace": ("--grace", grace),
     }
-    flags = {path: flag for path, flag in given.items() if flag[1] is not None}
-    settings = import_module("agentrail.cli._settings")
-    reading = settings.read_for_serving(config, flags)
-    server = reading.settings.server
-    configure = settings.configuring(reading)
-    run_serve(application, (server.host, server.port), data_dir, server.backend, grace, configure)
+    return {path: option for path, option in options.items() if option[1] is not None}
 
 
 @app.command()
 def dev(
     application: App = "app:app",
-    host: Host = "127.0.0.1",
-    port: Port = 8642,
+    host: Host = None,
+    port: Port = None,
     data_dir: DataDir = None,
-    backend: BackendOption = Backend.ASYNCIO,
-    grace: Grace = 10.0,
+    backend: BackendOption = None,
+    grace: Grace = None,
 ) -> None:
     """Serve an application, and start it again when a Python file changes."""
-    optional("_dev").dev(application, (host, port), data_dir, backend.value, grace)
+    server, seconds = served_at(_flags(host, port, data_dir, backend, grace))
+    where = (server.host, server.port)
+    optional("_dev").dev(application, where, data_dir, server.backend, seconds)
 
 
 @app.command("dev-child", hidden=True)
@@ -207,12 +209,20 @@ def explain(
 def doctor(
     application: App = "app:app",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port that it will be served on.")
-    ] = 8642,
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="The port that it will be served on.", show_default="8642"
+        ),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Check what an application needs to run here."""
-    if not run_doctor(application, port, data_dir):
+    flags = _flags(None, port, data_dir, None, None)
+    try:
+        server, _ = served_at(flags)
+    except ConfigRefused:  # the application is checked with them, and that tells it
+        server = Server() if port is None else Server(port=port)
+    if not run_doctor(application, server.port, data_dir):
         raise typer.Exit(1)
 
 

@@ -137,6 +137,18 @@ def rollback(
 
 
 @plugin.command()
+def configure(
+    name: Name,
+    file: Annotated[Path, typer.Argument(help="A file of YAML, TOML or JSON.")],
+    application: AppOption = "app:app",
+    data_dir: DataDir = None,
+    url: Url = None,
+) -> None:
+    """Set the configuration of a package, over its manifest's and the application's."""
+    _host().configure_plugin(Where(application, data_dir, url), name, file)
+
+
+@plugin.command()
 def release(
     name: Name,
     version: Version = None,

@@ -25,6 +25,7 @@ from agentrail.cli._input import Input, at_terminal
 from agentrail.cli._options import Where
 from agentrail.cli._plugin_files import placed
 from agentrail.cli._plugin_print import happened, line_of, print_package, print_request, switch_text
+from agentrail.config import read_document
 from agentrail.errors import (
     ConfigError,
     Forbidden,
@@ -230,6 +231,20 @@ def change_plugin(where: Where, package: str, verb: str, body: Mapping[str, obje
         _print_outcome(door, found)
 
     _reach_package(where, package, work)
+
+
+def configure_plugin(where: Where, package: str, file: Path) -> None:
+    """Set the configuration of a package.
+
+    Raises:
+        AgentrailError: the file cannot be read, or the package cannot do with what it says.
+    """
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{str(file)!r} cannot be read: {error.strerror}") from error
+    config = read_document(file.name, raw, 64 * 1024).data
+    change_plugin(where, package, "config", {"config": config})
 
 
 def remove_plugin(where: Where, package: str, version: str | None, *, yes: bool) -> bool:

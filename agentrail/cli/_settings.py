@@ -5,42 +5,44 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from attrs import evolve
 from rich.console import Console
 
 from agentrail.cli._console import print_aside, print_json, print_table, printable
-from agentrail.cli._load import Configure
 from agentrail.errors import ConfigError
-from agentrail.host import configured
 from agentrail.settings import (
     Reading,
+    SettingsSource,
     find_settings,
-    read_settings,
     settings_schema,
     shown_settings,
 )
 
 
-def found() -> Configure:
-    """Return what puts the settings that are found here over an application.
+def source(
+    file: Path | None = None, flags: Mapping[str, tuple[str, object]] | None = None
+) -> SettingsSource:
+    """Return where settings are read: a file, or the one that is found here, with options.
+
+    Raises:
+        ConfigRefused: several files are found.
+    """
+    named = os.environ.get("AGENTRAIL_CONFIG")
+    path = file or (Path(named) if named else find_settings(Path.cwd()))
+    return SettingsSource(path, os.environ, flags or {})
+
+
+def without_secrets(settings: SettingsSource) -> SettingsSource:
+    """Return settings of a host that is not to run, in the place of those that name secrets.
+
+    Nothing is made of their plugins, and providers are asked nothing.
 
     Raises:
         ConfigRefused: they cannot be used; every fault is told.
     """
-    return configuring(_read(None, needed=False))
-
-
-def configuring(reading: Reading) -> Configure:
-    """Return what puts settings over an application."""
-    return lambda config: configured(config, reading)
-
-
-def read_for_serving(file: Path | None, flags: Mapping[str, tuple[str, object]]) -> Reading:
-    """Return the settings of a file, or of that which is found here, with options over them.
-
-    Raises:
-        ConfigRefused: they cannot be used; every fault is told.
-    """
-    return _read(file, needed=False, flags=flags)
+    providers = settings.read().settings.providers
+    keys = {f"providers.{name}.api_key": ("", None) for name in providers}
+    return evolve(settings, flags={**settings.flags, **keys, "plugins.entries": ("", [])})
 
 
 def print_schema() -> None:
@@ -80,15 +82,9 @@ def show_settings(file: Path | None, *, as_json: bool, every: bool) -> None:
         print_aside(Console(stderr=True), "all others have their defaults: --all shows them")
 
 
-def _read(
-    file: Path | None,
-    *,
-    needed: bool = True,
-    flags: Mapping[str, tuple[str, object]] | None = None,
-) -> Reading:
-    named = os.environ.get("AGENTRAIL_CONFIG")
-    path = file or (Path(named) if named else find_settings(Path.cwd()))
-    if path is None and needed:
+def _read(file: Path | None, *, needed: bool = True) -> Reading:
+    found = source(file)
+    if found.path is None and needed:
         message = "there is no agentrail.yaml, .toml or .json here: name a file"
         raise ConfigError(message)
-    return read_settings(path, os.environ, flags)
+    return found.read()

@@ -1,17 +1,15 @@
 """``agentrail token``: bearer tokens of a host."""
 
-import difflib
 from collections.abc import Sequence
-from typing import get_args
 from urllib.parse import quote
 
 from rich.console import Console
 
-from agentrail.access import NewToken, Role, TokenInfo
+from agentrail.access import NewToken, TokenInfo
 from agentrail.cli._console import print_aside, print_json, print_table, time_text
 from agentrail.cli._door import Answered, Door, reach_records
 from agentrail.cli._options import Where
-from agentrail.errors import RequestError, TokenNotFound
+from agentrail.errors import TokenNotFound
 from agentrail.messages import Wire
 
 
@@ -25,8 +23,6 @@ def create(where: Where, user: str, roles: Sequence[str]) -> None:
     Raises:
         AgentrailError: there is no such role, or no such host.
     """
-    for role in roles:
-        _check_role(role)
 
     async def work(door: Door) -> None:
         body = {"user": user, "roles": list(roles)}
@@ -78,12 +74,3 @@ def revoke(where: Where, token: str) -> None:
         print(f"revoked {token}")
 
     reach_records(where, work)
-
-
-def _check_role(role: str) -> None:
-    known: Sequence[str] = get_args(Role)
-    if role not in known:
-        near = difflib.get_close_matches(role, known, 1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        message = f"--role: there is no role {role!r}: use {', '.join(known)}{meant}"
-        raise RequestError(message)

@@ -19,7 +19,14 @@ _LONG_KEY: Final = re.compile(
 )
 """A key of so many parts that reading it takes the square of their number."""
 _TOML_TABLE: Final = re.compile(r"\s*(\[\[?)([^\[\]#]+)\]\]?\s*(?:#.*)?")
-_TOML_KEY: Final = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[\w"'-]+)*)\s*=""")
+_TOML_PART: Final = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+_TOML_KEY: Final = re.compile(rf"\s*({_TOML_PART}(?:\s*\.\s*{_TOML_PART})*)\s*=")
+_TOML_MARK: Final = re.compile(
+    r""""{3}(?:[^"\\]++|\\.|"(?!""))*+"{3,5}|'{3}(?:[^']++|'(?!''))*+'{3,5}"""
+    r"""|"(?:[^"\\\n]++|\\.)*+"|'[^'\n]*+'|\#[^\n]*+|[\[\]{}\n]""",
+    re.DOTALL,
+)
+"""What a statement may have inside that looks like the end of it, and its end."""
 _TOML_PLACE: Final = re.compile(r"\(at line (\d+)")
 _JSON_MARK: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:\n]|[^\s"{}\[\],:]+')
 _LARGEST_INT: Final = 2**63
@@ -104,8 +111,10 @@ def read_toml(file: str, text: str, above: int = 0) -> Document:
     return checked(Document(file, _toml(file, text, above), partial(_toml_lines, text, above)))
 
 
-def checked(document: Document) -> Document:
+def checked(document: Document, *, finite: bool = False) -> Document:
     """Return a document that says nothing but what every format can say.
+
+    With ``finite``, its numbers are finite too; TOML has others.
 
     Raises:
         ConfigRefused: it says more.
@@ -117,7 +126,10 @@ def checked(document: Document) -> Document:
         if count > MOST:
             _refuse(document.file, f"it has more than {MOST} values")
         for key, value in level:
-            if (problem := _problem(key, value)) is not None:
+            problem = _problem(key, value)
+            if finite and isinstance(value, float) and not math.isfinite(value):
+                problem = "the number is not finite"
+            if problem is not None:
                 raise ConfigRefused([document.fault("document_invalid", problem, key)])
         level = [inner for key, value in level for inner in inside(key, value)]
         if not level:
@@ -134,7 +146,7 @@ def _toml(file: str, text: str, above: int) -> Mapping[str, object]:
         place = _TOML_PLACE.search(str(error))
         # What is wrong at the end is said without a line.
         line = int(place[1]) if place else text.rstrip().count("\n") + 1
-        _refuse(file, re.sub(r" \(at .*\)$", "", str(error)), line + above)
+        _refuse(file, shown(re.sub(r" \(at .*\)$", "", str(error))), line + above)
     except RecursionError:
         _refuse(file, f"it is nested deeper than {DEEPEST} levels")
     except ValueError:  # of more digits than Python reads
@@ -231,20 +243,45 @@ def inside(key: str, value: object) -> Iterable[tuple[str, object]]:
 
 
 def _toml_lines(text: str, above: int) -> Iterator[tuple[str, int]]:
-    """Yield where the keys stand; of one inside a text of several lines, a place too many."""
-    table, counts = "", Counter[str]()
-    for number, line in enumerate(text.split("\n"), above + 1):
-        if header := _TOML_TABLE.fullmatch(line):
+    """Yield where the keys stand, but for those of mappings that are written as a value."""
+    table, counts, seen = "", Counter[str](), set[str]()
+    for number, statement in _statements(text, above + 1):
+        if header := _TOML_TABLE.fullmatch(statement):
             # A longer path is in no document, and would be written again for each line below.
-            table = _numbered(_bare(header[2]), counts)[: LONGEST_PATH + 1]
+            path = _numbered(_bare(header[2]), counts)[: LONGEST_PATH + 1]
+            table = f"{path}.{counts[path]}" if header[1] == "[[" else path
             if header[1] == "[[":
-                counts[table] += 1
-                yield table, number
-                table = f"{table}.{counts[table] - 1}"
-            yield table, number
-        elif key := _TOML_KEY.match(line):
+                counts[path] += 1
+        elif key := _TOML_KEY.match(statement):
             name = _bare(key[1])
-            yield (f"{table}.{name}" if table else name)[: LONGEST_PATH + 1], number
+            path = (f"{table}.{name}" if table else name)[: LONGEST_PATH + 1]
+        else:
+            continue
+        # What is above it may stand nowhere else.
+        for each in dict.fromkeys((*_above(path), path, table)):
+            if each and each not in seen:
+                seen.add(each)
+                yield each, number
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield the paths of what a value stands in, the outermost first."""
+    at = path.find(".")
+    while at >= 0:
+        yield path[:at]
+        at = path.find(".", at + 1)
+
+
+def _statements(text: str, line: int) -> Iterator[tuple[int, str]]:
+    """Yield the statements of a document that is right, each with the line it begins on."""
+    depth, first, start = 0, line, 0
+    for mark in _TOML_MARK.finditer(text):
+        line += mark[0].count("\n")
+        depth += (mark[0] in "[{") - (mark[0] in "]}")
+        if mark[0] == "\n" and depth == 0:
+            yield first, text[start : mark.start()]
+            first, start = line, mark.end()
+    yield first, text[start:]
 
 
 def _numbered(table: str, counts: Counter[str]) -> str:

@@ -58,7 +58,24 @@ class Layered:
 def file_layer(document: Document) -> Layer:
     """Return the settings of a file."""
     lines = dict(document.lines())
-    return Layer(document.data, lambda path: Source("file", document.file, lines.get(path)))
+
+    def source(path: str) -> Source:
+        # In TOML a value that is in another's has no line of its own.
+        while path not in lines and "." in path:
+            path = path.rpartition(".")[0]
+        return Source("file", document.file, lines.get(path))
+
+    return Layer(document.data, source)
+
+
+def nearest(sources: Mapping[str, Source], path: str) -> Source | None:
+    """Return the source that says a path, or what is above or below it."""
+    at = path
+    while at:
+        if at in sources:
+            return sources[at]
+        at = at.rpartition(".")[0]
+    return next((source for at, source in sources.items() if at.startswith(f"{path}.")), None)
 
 
 def layered(layers: Sequence[Layer]) -> Layered:

@@ -3,11 +3,12 @@
 import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Final, cast
 
 from jsonschema_rs import ValidationError, ValidationErrorKind, validator_for
 
-from agentrail.config._document import Document, checked, shown
+from agentrail.config._document import Document, checked, inside, shown
 from agentrail.config._layers import Layered
 from agentrail.errors import ConfigRefused, Fault
 
@@ -31,14 +32,49 @@ _NO: Final = frozenset({"false", "no", "off", "0"})
 
 def faults_of(settings: Layered, schema: Schema) -> list[Fault]:
     """Return what is wrong with settings, each fault with its place; no value is in a message."""
-    found: list[Fault] = []
     # Faults are put into words without the values, which may be secret.
-    for error in validator_for(dict(schema), mask="it", offline=True).iter_errors(settings.data):
-        for fault in _told(error, settings, schema):
-            found.append(fault)
-            if len(found) == MOST:
-                return found
-    return found
+    validator = validator_for(dict(schema), mask="it", offline=True)
+    errors = validator.iter_errors(_shortened(settings.data, [], schema))
+    found = (fault for error in errors for fault in _told(error, settings, schema))
+    return list(islice(chain(found, _not_whole(settings, schema)), MOST))
+
+
+def _shortened(value: object, path: list[str], schema: Schema) -> object:
+    """Return settings with no more of a long list than has the faults that are told.
+
+    All faults are looked for before the first is had, which takes long for very many.
+    """
+    if isinstance(value, dict):
+        table = cast("dict[str, object]", value)
+        return {key: _shortened(each, [*path, key], schema) for key, each in table.items()}
+    if not isinstance(value, list):
+        return value
+    items = cast("list[object]", value)
+    if len(items) > MOST:
+        forms = [
+            validator_for({"$defs": schema.get("$defs", {}), **cast("Schema", part["items"])})
+            for part in _parts(schema, path)
+            if "items" in part
+        ]
+        wrong = (at for at, each in enumerate(items) if not any(f.is_valid(each) for f in forms))
+        items = items[: next(islice(wrong, MOST, None), None)]
+    return [_shortened(each, [*path, str(at)], schema) for at, each in enumerate(items)]
+
+
+def _not_whole(settings: Layered, schema: Schema) -> Iterator[Fault]:
+    """Yield the numbers with a point that JSON Schema takes for whole ones, as 1.0."""
+    for path in _with_point(settings.data, []):
+        types = types_at(schema, path)
+        if "integer" in types and "number" not in types:
+            message = "it must be a whole number, written without a point"
+            yield settings.fault("config_type", message, ".".join(path))
+
+
+def _with_point(value: object, path: list[str]) -> Iterator[list[str]]:
+    if isinstance(value, float) and value.is_integer():
+        yield path
+    for key, each in inside("", value):
+        yield from _with_point(each, [*path, key])
 
 
 def _told(error: ValidationError, settings: Layered, schema: Schema) -> Iterator[Fault]:
@@ -128,18 +164,19 @@ def _listed(types: Sequence[str]) -> str:
 def coerced(text: str, schema: Schema, path: Sequence[str]) -> object:
     """Return a text, as a variable has it, as the value that a setting takes.
 
-    What takes a text gets it as it is; else it is read as JSON, and what is none stays a text.
+    What takes a text gets it as it is, but for a list in brackets where one is taken too; else it
+    is read as JSON, and what is none stays a text.
     """
     types = types_at(schema, path)
-    if not types or "string" in types:
+    listed = "array" in types and text.lstrip().startswith("[")
+    if not types or ("string" in types and not listed):
         return text
     word = text.strip().lower()
     if "boolean" in types and word in _YES | _NO:
         return word in _YES
     try:
         value: object = json.loads(text)
-        json.dumps(value, allow_nan=False)
-        checked(Document("", {"": value}))
+        checked(Document("", {"": value}), finite=True)
     except (ValueError, RecursionError, ConfigRefused):
         return text
     return value

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 from agentrail.config._document import is_unicode, shown
-from agentrail.config._layers import Layer, Source
+from agentrail.config._layers import Layer, Source, nearest
 from agentrail.config._schema import Schema, coerced, properties_at, types_at
 from agentrail.errors import Fault
 
@@ -34,14 +34,18 @@ def environment_layer(
         source = Source("environment", shown(variable))
         if not is_unicode(variable + variables[variable]):
             faults.append(Fault("config_value", "it is not UTF-8", source.name, key=shown(at)))
+        elif (listed := _list_above(path, schema)) is not None:
+            whole = shown(PREFIX + BETWEEN.join(listed).upper())
+            message = f"a single item of a list has no variable: set {whole}"
+            faults.append(Fault("config_unknown", message, source.name, key=shown(at)))
         elif not types_at(schema, path):
             faults.append(_unknown(variable, path, schema))
         elif at in sources or not _put(data, path, coerced(variables[variable], schema, path)):
-            message = f"{_nearest(sources, at)} says it too: set one of them"
+            message = f"{nearest(sources, at)} says it too: set one of them"
             faults.append(Fault("config_conflict", message, source.name, key=shown(at)))
         else:
             sources[at] = source
-    return Layer(data, lambda path: _nearest(sources, path)), faults
+    return Layer(data, lambda path: nearest(sources, path) or Source("environment")), faults
 
 
 def _path(variable: str, schema: Schema, aliases: Mapping[str, str]) -> list[str] | None:
@@ -51,6 +55,12 @@ def _path(variable: str, schema: Schema, aliases: Mapping[str, str]) -> list[str
         return None
     path = variable.removeprefix(PREFIX).lower().split(BETWEEN)
     return path if len(path) > 1 or types_at(schema, path) else None
+
+
+def _list_above(path: Sequence[str], schema: Schema) -> Sequence[str] | None:
+    """Return the list that something is in, by its path; None when it is in none."""
+    above = (path[:end] for end in range(1, len(path)))
+    return next((each for each in above if types_at(schema, each) - {"null"} == {"array"}), None)
 
 
 def _unknown(variable: str, path: Sequence[str], schema: Schema) -> Fault:
@@ -78,16 +88,6 @@ def _put(data: dict[str, object], path: Sequence[str], value: object) -> bool:
     return True
 
 
-def _nearest(sources: Mapping[str, Source], path: str) -> Source:
-    """Return the variable that says a path, or what is above or below it."""
-    at = path
-    while at:
-        if at in sources:
-            return sources[at]
-        at = at.rpartition(".")[0]
-    return next((s for p, s in sources.items() if p.startswith(f"{path}.")), Source("environment"))
-
-
 def filled_in(
     layer: Layer, variables: Mapping[str, str], schema: Schema
 ) -> tuple[Layer, Sequence[Fault]]:
@@ -102,9 +102,8 @@ def filled_in(
             found, problem = _found(match, variables)
             if problem:
                 source = layer.source(".".join(path))
-                faults.append(
-                    Fault("config_variable", problem, source.name, source.line, ".".join(path))
-                )
+                at = shown(".".join(path))
+                faults.append(Fault("config_variable", problem, source.name, source.line, at))
             return found
 
         filled = _REFERENCE.sub(variable, value)
@@ -135,8 +134,9 @@ def _found(reference: re.Match[str], variables: Mapping[str, str]) -> tuple[str,
         # What stands there is part of the value, which may be secret.
         return "", "write ${NAME} or ${NAME:default}, and $${ for what is no variable"
     found = variables.get(named[1], cast("str | None", named[2]))
+    name = shown(named[1])
     if found is None:
-        return "", f"the variable {named[1]} is not set: set it, or write ${{{named[1]}:…}}"
+        return "", f"the variable {name} is not set: set it, or write ${{{name}:…}}"
     if not is_unicode(found):
-        return "", f"the variable {named[1]} is not UTF-8"
+        return "", f"the variable {name} is not UTF-8"
     return found, ""

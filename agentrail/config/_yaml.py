@@ -18,6 +18,7 @@ _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT_TAGS: Final = {None, "!", "tag:yaml.org,2002:str"}
 _QUOTE: Final = ": put a text that begins with ! or * in quotation marks"
 _TOO_LARGE: Final = 2**64
+_BREAK: Final = re.compile("\r\n?|[\n\x85\u2028\u2029]")
 _WORDS: Final[Mapping[str, bool | None]] = {
     "": None,
     "~": None,
@@ -45,7 +46,10 @@ def read_yaml(file: str, text: str) -> tuple[dict[str, object], dict[str, int]]:
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        builder.refuse(error.problem or "it is no YAML", None if mark is None else mark.line + 1)
+        # What is wrong at the end may be said of the line behind it.
+        last = len(_BREAK.findall(text.rstrip()))
+        line = None if mark is None else min(mark.line, last) + 1
+        builder.refuse(error.problem or "it is no YAML", line)
     except yaml.reader.ReaderError as error:
         builder.refuse(error.reason, text.encode()[: error.position].count(b"\n") + 1)
     except (yaml.YAMLError, ValueError) as error:

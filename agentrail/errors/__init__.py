@@ -24,7 +24,10 @@ AgentrailError                internal_error
 │   ├── TurnNotFound          turn_not_found
 │   ├── ArtifactNotFound      artifact_not_found
 │   ├── AttachmentNotFound    attachment_not_found
+│   ├── RevisionNotFound      revision_not_found
 │   ├── TokenNotFound         token_not_found
+│   ├── SecretNotFound        secret_not_found: no sealed secret has that name
+│   ├── SettingsNotFound      settings_not_found
 │   ├── NotPending            not_pending: the turn does not wait for that approval
 │   ├── KeyReused             idempotency_key_reused: the key came with another request before
 │   ├── TooManyRequests       too_many_requests: a limit of this host's own
@@ -115,8 +118,11 @@ from agentrail.errors._request import (
     RequestError,
     RequestRefused,
     RequestTimeout,
+    RevisionNotFound,
+    SecretNotFound,
     SessionBusy,
     SessionNotFound,
+    SettingsNotFound,
     TokenNotFound,
     TooManyRequests,
     TurnNotFound,
@@ -177,9 +183,12 @@ __all__ = [
     "RequestError",
     "RequestRefused",
     "RequestTimeout",
+    "RevisionNotFound",
+    "SecretNotFound",
     "SessionBusy",
     "SessionError",
     "SessionNotFound",
+    "SettingsNotFound",
     "StorageError",
     "TokenNotFound",
     "TooManyRequests",

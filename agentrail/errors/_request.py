@@ -130,6 +130,27 @@ class TokenNotFound(RequestError):
     status = 404
 
 
+class SettingsNotFound(RequestError):
+    """The host has no settings but those in its code."""
+
+    code = "settings_not_found"
+    status = 404
+
+
+class RevisionNotFound(RequestError):
+    """The settings have no revision of that number, or have it no more."""
+
+    code = "revision_not_found"
+    status = 404
+
+
+class SecretNotFound(RequestError):
+    """No sealed secret has that name."""
+
+    code = "secret_not_found"
+    status = 404
+
+
 class NotPending(RequestError):
     """The turn does not wait for the approval that was given or refused."""
 

@@ -1,6 +1,7 @@
 """The host as an ASGI application."""
 
 from collections.abc import Mapping
+from functools import partial
 from http.client import responses
 from typing import cast
 
@@ -17,6 +18,7 @@ from agentrail.host._config import AppConfig
 from agentrail.host._host import AgentHost
 from agentrail.host._problems import problem
 from agentrail.route import Route, reply
+from agentrail.settings import SettingsSource
 from agentrail.telemetry import Answering, incoming
 
 _CLIENT_CLOSED = 499
@@ -36,7 +38,7 @@ class AgentApp:
             routes=[_http_route(host, route) for route in host.routes],
             lifespan=lambda _: _Lifespan(host),
             exception_handlers={
-                AgentrailError: _agentrail_error,
+                AgentrailError: partial(_agentrail_error, host),
                 HTTPException: _http_error,
                 ClientDisconnect: _hung_up,
                 Exception: _internal_error,
@@ -69,13 +71,16 @@ def already_started(app: ASGIApp) -> ASGIApp:
     return started
 
 
-def create_app(config: AppConfig) -> AgentApp:
+def create_app(config: AppConfig, settings: SettingsSource | None = None) -> AgentApp:
     """Return the ASGI application of a host; nothing is started or opened before its lifespan.
+
+    ``settings`` are put over the application, and read anew while it runs.
 
     Raises:
         CompositionError: profiles, plugins, tools or routes do not fit together.
+        ConfigRefused: something is wrong with the settings.
     """
-    return AgentApp(AgentHost.of(config))
+    return AgentApp(AgentHost.of(config, settings))
 
 
 def _telling(send: Send, answering: Answering) -> Send:
@@ -107,9 +112,8 @@ class _Lifespan:
 
 
 def _http_route(host: AgentHost, route: Route) -> HTTPRoute:
-    config = host.core.config
-
     async def endpoint(request: Request) -> Response:
+        config = host.core.config
         if config.authenticator is None:
             check_local(request)
         elif not route.public:
@@ -145,8 +149,8 @@ def _bounded(receive: Receive, request: Request, limit: int) -> Receive:
     return bounded
 
 
-async def _agentrail_error(_request: Request, error: Exception) -> Response:
-    return problem(cast("AgentrailError", error))
+async def _agentrail_error(host: AgentHost, _request: Request, error: Exception) -> Response:
+    return problem(cast("AgentrailError", error), host.core.hide)
 
 
 async def _hung_up(_request: Request, _error: Exception) -> Response:

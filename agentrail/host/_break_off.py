@@ -9,7 +9,7 @@ from agentrail.agent import Journal
 from agentrail.errors import AgentrailError, LeaseLost, SessionError
 from agentrail.events import Event, TurnEnd
 from agentrail.host._core import Core
-from agentrail.host._problems import turn_error
+from agentrail.host._problems import Hide, turn_error
 from agentrail.host._services import RunServices
 
 _log = logging.getLogger("agentrail.host")
@@ -19,17 +19,18 @@ RETRY_SECONDS: Final = (0.5, 30.0)
 """How long to wait before the end of a turn is written again: at first, and at most."""
 
 
-async def break_off(journal: Journal, failure: AgentrailError | None) -> bool:
+async def break_off(journal: Journal, failure: AgentrailError | None, hide: Hide) -> bool:
     """End a run in its log and for its reader; no failure means that it was cancelled.
 
-    Events that cannot be written are left out of both.  Tells whether the turn is closed.
+    Events that cannot be written are left out of both, and so are secrets.  Tells whether the turn
+    is closed.
     """
     if journal.is_blank:
         return not journal.is_taken or failure is not None
     for _ in range(2):
         try:
             journal.mend(stop_reason="error" if failure else "cancelled")
-            journal.end(_end(journal, failure))
+            journal.end(_end(journal, failure, hide))
             return await _write(journal)
         except Exception:  # noqa: BLE001 - boundary: plugin - what it gave to the run
             _log.exception("turn %s has events that cannot be written", journal.turn_id)
@@ -59,9 +60,9 @@ async def close_later(core: Core, services: RunServices) -> None:
             _log.debug("turn %s could not be closed yet: %s", services.turn_id, error)
 
 
-def _end(journal: Journal, failure: AgentrailError | None) -> Event:
+def _end(journal: Journal, failure: AgentrailError | None, hide: Hide) -> Event:
     if failure is not None:
-        return turn_error(failure, journal.usage)
+        return turn_error(failure, journal.usage, hide)
     return TurnEnd(outcome="cancelled", stop_reason="cancelled", usage=journal.usage)
 
 

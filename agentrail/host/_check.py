@@ -54,7 +54,11 @@ def check_kinds(config: AppConfig) -> None:
     Raises:
         CompositionError: one does not; it lists them all.
     """
-    if faults := tuple(_faults(config, AppConfig, "create_app")):
+    faults = tuple(_faults(config, AppConfig, "create_app"))
+    days = config.session_days if not faults else None
+    if days is not None and not days > 0:  # all sessions would go at once
+        faults = (f"AppConfig: session_days must be over 0, not {days:g}",)
+    if faults:
         raise CompositionError(faults)
 
 

@@ -1,7 +1,7 @@
 """From an application's parts to one immutable composition."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from attrs import frozen
@@ -11,6 +11,7 @@ from agentrail.errors import CompositionError, ConfigError, InvalidId
 from agentrail.hook import (
     Hook,
     HookTable,
+    Middleware,
     Watchdog,
     chain,
     compile_hooks,
@@ -21,7 +22,7 @@ from agentrail.ids import check_id
 from agentrail.messages import estimate_spec_tokens
 from agentrail.model import ModelReference, Models
 from agentrail.profile import Profile, resolve
-from agentrail.requests import ModelRequest
+from agentrail.requests import ModelReply, ModelRequest
 from agentrail.route import Route, standard_routes
 from agentrail.tool import Gate, Toolset, guarded, rule_faults, rule_gaps, tool_endpoint
 
@@ -55,6 +56,15 @@ class Composition:
     routes: tuple[Route, ...]
     hooked: bool
     """Whether there is any hook at all."""
+    models: Models
+    model_middleware: tuple[Middleware[ModelRequest, ModelReply], ...]
+    """Around every model call, the first one outermost."""
+
+    @property
+    def references(self) -> Sequence[str]:
+        """The models that its profiles name."""
+        profiles = [served.profile for served in self.agents.values()]
+        return [each for one in profiles for each in (one.model, *one.fallbacks)]
 
     @property
     def default_agent(self) -> str:
@@ -70,8 +80,13 @@ class Composition:
         return resolve(self.agents, agent_id)
 
 
-def compose(config: AppConfig, models: Models, watchdog: Watchdog, generation: int) -> Composition:
+def compose(
+    config: AppConfig, models: Models, watchdog: Watchdog, generation: int, *, rules: bool
+) -> Composition:
     """Return the composition of an application's parts.
+
+    ``rules`` refuses permissions that are about no tool.  The tools that packages bring come and
+    go; no rule is to stand in their way.
 
     Raises:
         CompositionError: the parts do not fit together; it lists every fault.
@@ -88,8 +103,7 @@ def compose(config: AppConfig, models: Models, watchdog: Watchdog, generation: i
         if served is None:
             continue
         agents[profile.id] = served
-        # The tools that packages bring come and go; no rule is to stand in their way.
-        if generation == 1:
+        if rules:
             faults += _rule_faults(served, packages=config.packages is not None)
     routes = standard_routes() if config.routes is None else tuple(config.routes)
     faults += [
@@ -102,7 +116,8 @@ def compose(config: AppConfig, models: Models, watchdog: Watchdog, generation: i
     for served in agents.values():
         _warn_of_gaps(served)
     hooked = bool(hooks.by_name) or any(served.providers for served in agents.values())
-    return Composition(generation, hooks, MappingProxyType(agents), routes, hooked)
+    around = tuple(config.model_middleware)
+    return Composition(generation, hooks, MappingProxyType(agents), routes, hooked, models, around)
 
 
 def _serve(

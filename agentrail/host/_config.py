@@ -1,12 +1,13 @@
 """What an application is made of."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
 from attrs import field, frozen
 
+from agentrail.access import May
 from agentrail.clock import Clock, SystemClock
 from agentrail.hook import FailureHandler, Middleware, Plugin, log_failure
 from agentrail.host._auth import Authenticator
@@ -55,11 +56,15 @@ class AppConfig:
     """Keeps the sessions instead of a SQLite file in ``data_dir``."""
     authenticator: Authenticator | None = None
     """Who may ask; None serves this machine alone and believes what requests say of themselves."""
+    roles: Mapping[str, Sequence[May]] = field(factory=dict[str, Sequence[May]])
+    """What principals with roles of the application's own may do over ``/api``."""
     limits: RequestLimits = field(factory=RequestLimits)
     session_wait: float = 30.0
     """Seconds that a turn waits for its session's present turn; 0 refuses it at once."""
     stop_grace: float = 10.0
     """Seconds that turns under way have to end when the host stops; then they are cancelled."""
+    session_days: float | None = None
+    """Days after which a session that nobody has used is deleted; None keeps it for ever."""
     on_plugin_error: FailureHandler = log_failure
     """Is told of every hook that fails."""
     hook_spans: HookSpans = field(factory=_hook_spans)

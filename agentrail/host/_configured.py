@@ -1,37 +1,124 @@
 """An application with settings: what a file and the environment add to it and change in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
-from attrs import evolve
+from attrs import evolve, frozen
 
-from agentrail.errors import ConfigRefused
+from agentrail.errors import ConfigError, ConfigRefused
 from agentrail.hook import Plugin
 from agentrail.host._config import AppConfig
 from agentrail.plugin import PackageSettings
-from agentrail.settings import Reading, declared
+from agentrail.secret import DATABASE, KEY_FILE, Secrets, read_keys, read_secrets
+from agentrail.settings import (
+    Declared,
+    PluginEntry,
+    Reading,
+    SettingsSource,
+    declared,
+    hidden_values,
+    is_on,
+    opened,
+    pinned,
+    read_settings,
+)
 
-_NO_SWITCH: Final = (
-    "the application has no plugin of this name; packages are switched, upgraded and rolled back "
-    "with 'agentrail plugin'"
+_NO_PLUGIN: Final = (
+    "the application has no plugin of this name, and takes no packages: name its 'object', or the "
+    "directory of packages in plugins.directory"
 )
 _NO_CONFIG: Final = (
     "the application's code has made this plugin: name an 'object' that takes config"
 )
 
 
-def configured(config: AppConfig, reading: Reading) -> AppConfig:
-    """Return an application with settings over it.
+@frozen(slots=True)
+class Settled:
+    """An application with the settings that it starts with."""
+
+    base: AppConfig
+    """The application without them."""
+    source: SettingsSource
+    reading: Reading
+    secrets: Secrets
+    made: Declared
+    """What was made of them."""
+    config: AppConfig
+    """The application with them over it."""
+
+    @classmethod
+    def of(cls, base: AppConfig, source: SettingsSource) -> "Settled":
+        """Read settings, or those that somebody went back to, and return the application with them.
+
+        Raises:
+            ConfigRefused: something is wrong with them; all of it is told.
+        """
+        reading = _read(base, source)
+        secrets = secrets_for(base, source, reading)
+        config, made = configured(base, reading, secrets)
+        return cls(base, source, reading, secrets, made, config)
+
+
+def data_dir_of(base: AppConfig, reading: Reading) -> Path:
+    """Return the data directory of an application with settings."""
+    said = "data_dir" in reading.layered.sources
+    return Path(reading.settings.data_dir) if said else base.data_dir
+
+
+def key_file(data_dir: Path, reading: Reading | None) -> Path:
+    """Return where the key is of what is sealed."""
+    named = reading.settings.secrets.key_file if reading is not None else None
+    return Path(named) if named is not None else data_dir / KEY_FILE
+
+
+def secrets_for(base: AppConfig, source: SettingsSource, reading: Reading) -> Secrets:
+    """Return the secrets that there are for settings; it blocks."""
+    data, places = data_dir_of(base, reading), reading.settings.secrets
+    directory = None if places.directory is None else Path(places.directory)
+    for value in hidden_values(reading):
+        source.hidden.add(value)
+    return read_secrets(data, source.variables, directory, key_file(data, reading), source.hidden)
+
+
+def _read(base: AppConfig, source: SettingsSource) -> Reading:
+    """Return the settings, or those that somebody went back to while the file is as it was."""
+    try:
+        reading = source.read()
+        present = reading
+    except ConfigRefused:
+        # What is in the file may be what somebody went back from.
+        present = read_settings(None, source.variables, source.flags)
+        reading = None
+    data = data_dir_of(base, present)
+    found = pinned(data / DATABASE)
+    if found is None or found[0].file_digest != source.mark():
+        return source.read() if reading is None else reading
+    pin, name, sealed = found
+    ring = read_keys(source.variables, key_file(data, present))
+    if ring is None:
+        raise ConfigError(
+            f"the host is at revision {pin.revision} of its settings, which is sealed, and its key "
+            f"is gone: put it back, or change the file of settings, which counts then"
+        )
+    return source.read_text(name, opened(pin.revision, sealed, ring))
+
+
+def configured(
+    config: AppConfig, reading: Reading, secrets: Secrets, before: Declared | None = None
+) -> tuple[AppConfig, Declared]:
+    """Return an application with settings over it, and what was made of them.
 
     Profiles, providers and plugins are added; an entry with the name of a plugin that the
     application has switches that one, or takes its place.  Middleware of settings is put around
     the application's own.  Of all else, what a file, a variable or a flag says counts more than
-    what the application says.
+    what the application says.  What was made ``before`` of the same settings is used again.
 
     Raises:
-        ConfigRefused: an object of the application's code is not there, or is none of its kind.
+        ConfigRefused: an object of the application's code is not there, or is none of its kind, or
+            nobody has a secret.
     """
-    made, settings, read = declared(reading), reading.settings, reading.layered
+    made, settings, read = declared(reading, secrets, before), reading.settings, reading.layered
     known = {profile.id for profile in config.profiles}
     faults = [
         read.fault("config_conflict", "the application has a profile of this id", f"profiles.{at}")
@@ -39,10 +126,11 @@ def configured(config: AppConfig, reading: Reading) -> AppConfig:
         if profile.id in known
     ]
     own = {plugin.name for plugin in config.plugins}
+    takes = _packages(config, reading, made) is not None
     faults += [
-        read.fault("config_value", _NO_SWITCH, f"plugins.entries.{at}.name")
+        read.fault("config_value", _NO_PLUGIN, f"plugins.entries.{at}.name")
         for at, entry in enumerate(settings.plugins.entries)
-        if entry.object is None and entry.name not in own and (entry.version or not entry.enabled)
+        if entry.object is None and entry.name not in own and not takes
     ]
     faults += [
         read.fault("config_conflict", _NO_CONFIG, f"plugins.entries.{at}.config")
@@ -63,44 +151,66 @@ def configured(config: AppConfig, reading: Reading) -> AppConfig:
         profiles=[*config.profiles, *made.profiles],
         providers=[*kept, *made.providers],
         plugins=_plugins(config, reading, made.plugins),
-        packages=_packages(config.packages, reading),
+        packages=_packages(config, reading, made),
         model_middleware=[*made.model_middleware, *config.model_middleware],
         tool_middleware=[*made.tool_middleware, *config.tool_middleware],
+        roles={**config.roles, **settings.roles},
         limits=evolve(config.limits, **limits),
     )
     names = ("data_dir", "session_wait", "stop_grace")
     said = {name: getattr(settings, name) for name in names if name in read.sources}
+    if "retention.session_days" in read.sources:
+        said["session_days"] = settings.retention.session_days
     telemetry = settings.telemetry
     for name in ("hook_spans", "slow_hook", "capture_content"):
         value = getattr(telemetry, name)
         if f"telemetry.{name}" in read.sources and value is not None:
             said[name] = value
-    return evolve(config, **said)
+    return evolve(config, **said), made
 
 
 def _plugins(config: AppConfig, reading: Reading, made: Mapping[str, Plugin]) -> Sequence[Plugin]:
-    if not reading.settings.plugins.enabled:
-        return ()
-    entries = {entry.name: entry for entry in reading.settings.plugins.entries}
-    own = [
-        made.get(plugin.name, plugin)
-        for plugin in config.plugins
-        if plugin.name not in entries or entries[plugin.name].enabled
-    ]
-    names = {plugin.name for plugin in config.plugins}
-    return [*own, *(plugin for name, plugin in made.items() if name not in names)]
+    plugins = reading.settings.plugins
+    entries = {entry.name: entry for entry in plugins.entries}
+    own = {plugin.name: plugin for plugin in config.plugins}
+    # Those that are named stand where some of them stood, in the order of the entries.
+    named = iter([name for name in entries if name in own])
+    order = [next(named) if name in entries else name for name in own]
+    order += [name for name in made if name not in own]
+    on = [name for name in order if is_on(entries.get(name) or PluginEntry(name=name), plugins)]
+    return [made[name] if name in made else own[name] for name in on]
 
 
-def _packages(packages: PackageSettings | None, reading: Reading) -> PackageSettings | None:
+def _packages(config: AppConfig, reading: Reading, made: Declared) -> PackageSettings | None:
+    """Return how packages are dealt with; None when the host takes none."""
     plugins, read = reading.settings.plugins, reading.layered
-    names = ("enabled", "directories", "watch", "uploads")
+    names = ("enabled", "directory", "watch", "uploads")
     said = {name: getattr(plugins, name) for name in names if f"plugins.{name}" in read.sources}
-    config = {
-        entry.name: entry.config
-        for entry in plugins.entries
-        if entry.object is None and entry.config
-    }
+    if (named := said.pop("directory", None)) is not None:
+        said["directories"] = [named] if isinstance(named, str) else named
+    packages = config.packages
     if packages is None:
-        takes = any(name != "enabled" for name in said)
-        return PackageSettings(**said, config=config) if takes else None
-    return evolve(packages, **said, config={**packages.config, **config})
+        if not any(name != "enabled" for name in said):
+            return None
+        packages = PackageSettings()
+    own = {plugin.name for plugin in config.plugins}
+    only: Collection[str] | None = None
+    if not isinstance(plugins.enabled, bool):
+        objects = {entry.name for entry in plugins.entries if entry.object is not None}
+        only = [name for name in plugins.enabled if name not in own | objects]
+        said["enabled"] = True
+    entries = [
+        (f"plugins.entries.{at}", entry)
+        for at, entry in enumerate(plugins.entries)
+        if entry.object is None and entry.name not in own
+    ]
+    switched = {e.name: e.enabled for at, e in entries if f"{at}.enabled" in read.sources}
+    versions = {e.name: e.version for _, e in entries if e.version is not None}
+    return evolve(
+        packages,
+        **said,
+        config={**packages.config, **made.package_config},
+        switched={**packages.switched, **switched},
+        versions={**packages.versions, **versions},
+        only=packages.only if only is None else only,
+    )

@@ -1,19 +1,20 @@
 """What a running host shares with the runs in it."""
 
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
-from attrs import define, field
+from attrs import define, evolve, field
 from opentelemetry.trace import Tracer
 
 from agentrail.errors import HostNotRunning
 from agentrail.hook import Breaker, Funnel, Watchdog, Watcher, active_tracer, late_spans
-from agentrail.host._compose import Composition
+from agentrail.host._compose import Composition, compose
 from agentrail.host._config import AppConfig
 from agentrail.host._generation import Generation
+from agentrail.host._images import Images
 from agentrail.host._live import LiveTurns
+from agentrail.host._problems import Hide, hiding_failures
 from agentrail.model import Models
 from agentrail.plugin import Lives
 from agentrail.session import SessionStore
@@ -26,16 +27,16 @@ class Core:
     """The parts of a running host."""
 
     config: AppConfig
-    """What the application says."""
-    parts: AppConfig
-    """The same, with what the host adds to it: what is composed."""
+    """What the application says, with settings over it."""
     store: SessionStore
     models: Models
     watchdog: Watchdog
-    first: Composition
-    """What is served at first."""
     blobs: Blobs
     """The files that came with messages."""
+    hide: Hide = str
+    """Returns a text without the values of the host's secrets."""
+    first: Composition = field(init=False)
+    """What is served when the host starts, before packages are switched on."""
     present: Generation = field(init=False)
     """What new requests go by; it is replaced as a whole, a run keeps the one that it began with.
     """
@@ -64,8 +65,9 @@ class Core:
     _idle: anyio.Event = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Prepare the plugins' lives."""
+        """Compose the application, and prepare the plugins' lives."""
         self.breaker = Breaker(self.watchdog.monotonic)
+        self.first = self.compose(self.config, self.models, 1, rules=True)
         self.serve(self.first)
         self.lives = Lives(self.funnel)
 
@@ -79,10 +81,34 @@ class Core:
         """Calls the hooks of the present composition."""
         return self.present.funnel
 
+    def compose(
+        self, config: AppConfig, models: Models, generation: int, *, rules: bool = False
+    ) -> Composition:
+        """Return the composition of an application's parts, and of what the host adds to them.
+
+        Raises:
+            CompositionError: the parts do not fit together; it lists every fault.
+        """
+        inner = Images(self.blobs)
+        parts = evolve(config, model_middleware=(*config.model_middleware, inner))
+        if self.hide is not str:
+            hidden = hiding_failures(self.hide)
+            parts = evolve(parts, tool_middleware=(*config.tool_middleware, hidden))
+        return compose(parts, models, self.watchdog, generation, rules=rules)
+
     def serve(self, composition: Composition) -> None:
         """Have new requests go by a composition from now on."""
+        self.content = self._content()
         self.present = Generation(composition, self._funnel(composition.generation))
         self.generations.append(self.present)
+
+    def _content(self) -> Content | None:
+        if self.tracer is None or not self.config.capture_content:
+            return None
+        # Who captures nothing does not pay for the import.
+        from agentrail.middleware import SECRETS, hide_beginning  # noqa: PLC0415
+
+        return Content(lambda text, size: hide_beginning(SECRETS, self.hide(text), size))
 
     def _funnel(self, generation: int) -> Funnel:
         mode = self.config.hook_spans
@@ -109,11 +135,6 @@ class Core:
     def begin(self) -> None:
         """Serve what the application says, traced and measured as the process has providers."""
         self.tracer, self.instruments = active_tracer(), active_instruments()
-        if self.tracer is not None and self.config.capture_content:
-            # Who captures nothing does not pay for the import.
-            from agentrail.middleware import SECRETS, hide_beginning  # noqa: PLC0415
-
-            self.content = Content(partial(hide_beginning, SECRETS))
         self.generations.clear()
         self.serve(self.first)
         self.lives.funnel = self.funnel
@@ -173,11 +194,11 @@ class Core:
         """Run a streamed request in a task of the host."""
         self._runs.start_soon(run, name=name)
 
-    async def drain(self, seconds: float) -> None:
-        """Let no new request in, and wait for those under way; end what takes longer."""
+    async def drain(self) -> None:
+        """Let no new request in, and wait for those under way; end what takes too long."""
         self.running = False
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(seconds):
+            with anyio.move_on_after(self.config.stop_grace):
                 while self._busy:
                     await self._idle.wait()
             self._over = True

@@ -7,7 +7,7 @@ from typing import Protocol, Self, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define, evolve, field
+from attrs import define, field
 
 from agentrail.errors import (
     ArtifactNotFound,
@@ -22,8 +22,9 @@ from agentrail.host._admit import Caller
 from agentrail.host._begin import answered, begin
 from agentrail.host._blocking import watched_loop
 from agentrail.host._check import check_kinds
-from agentrail.host._compose import Composition, compose
+from agentrail.host._compose import Composition
 from agentrail.host._config import AppConfig
+from agentrail.host._configured import Settled
 from agentrail.host._control import (
     cancel_turn,
     decide_call,
@@ -34,10 +35,10 @@ from agentrail.host._control import (
 )
 from agentrail.host._core import Core, shielded
 from agentrail.host._deleted import delete_session
-from agentrail.host._images import Images
 from agentrail.host._live import Follow
 from agentrail.host._owed import announce_owed
 from agentrail.host._past import artifact_of
+from agentrail.host._retention import keep_retention
 from agentrail.host._stream import RunStream
 from agentrail.ids import check_id
 from agentrail.messages import AttachedFile, Attachment
@@ -54,6 +55,7 @@ from agentrail.requests import (
 )
 from agentrail.route import Route
 from agentrail.session import MemorySessionStore, Owner, SessionStore, SQLiteSessionStore
+from agentrail.settings import SettingsSource
 from agentrail.storage import Blobs
 
 T = TypeVar("T")
@@ -92,15 +94,20 @@ class AgentHost:
     core: Core
     extension: Extension | None = None
     """What not every host has."""
+    settled: Settled | None = None
+    """The application and the settings that it starts with, where there are any."""
     _stack: AsyncExitStack | None = field(default=None, init=False)
 
     @classmethod
-    def of(cls, config: AppConfig) -> "AgentHost":
-        """Return the host of an application; nothing is started or opened yet.
+    def of(cls, config: AppConfig, settings: SettingsSource | None = None) -> "AgentHost":
+        """Return the host of an application with settings; nothing is started or opened yet.
 
         Raises:
             CompositionError: the application's parts do not fit together.
+            ConfigRefused: something is wrong with the settings.
         """
+        settled = None if settings is None else Settled.of(config, settings)
+        config = config if settled is None else settled.config
         check_kinds(config)
         models = Models(config.providers)
         watchdog = Watchdog(config.clock)
@@ -110,15 +117,14 @@ class AgentHost:
         # Files are to last as long as the sessions do that they came with.
         lasting = not isinstance(store, MemorySessionStore)
         blobs = Blobs(config.data_dir / "attachments" if lasting else None, config.clock)
-        served = evolve(config, model_middleware=(*config.model_middleware, Images(blobs)))
-        composition = compose(served, models, watchdog, generation=1)
-        core = Core(config, served, store, models, watchdog, composition, blobs)
-        if config.packages is None:
+        hide = str if settled is None else settled.secrets.hidden
+        core = Core(config, store, models, watchdog, blobs, hide)
+        if config.packages is None and settled is None:
             return cls(core)
-        # Who has no packages does not pay for the import.
-        from agentrail.host._packages import PackageHost  # noqa: PLC0415
+        # Who has neither packages nor settings does not pay for the import.
+        from agentrail.host._managed import ManagedHost  # noqa: PLC0415
 
-        return cls(core, PackageHost.of(core, config.packages))
+        return cls(core, ManagedHost.of(core, settled), settled)
 
     def part(self, kind: type[T]) -> T:
         """Return a part that not every host has, as ``host.part(Packages)``.
@@ -153,8 +159,7 @@ class AgentHost:
             HostNotRunning: the host is running already.
         """
         if self._stack is not None:
-            message = "the host is running already; a host is started once at a time"
-            raise HostNotRunning(message)
+            raise HostNotRunning("the host is running already; a host is started once at a time")
         stack, started = AsyncExitStack(), False
         try:
             await self._start(stack)
@@ -180,24 +185,18 @@ class AgentHost:
         stack.push_async_callback(shielded, core.store.stop)
         stack.push_async_callback(shielded, core.blobs.stop)
         stack.push_async_callback(shielded, core.models.stop)
-        await core.models.start(
-            [
-                reference
-                for served in self.composition.agents.values()
-                for reference in (served.profile.model, *served.profile.fallbacks)
-                if core.models_at_start
-            ]
-        )
+        await core.models.start(self.composition.references if core.models_at_start else ())
         if self.extension is not None:
             await self.extension.open(stack)
         stack.push_async_callback(core.lives.stop)
         await core.lives.start(self.composition.hooks, group)
         await group.start(core.own_runs)
-        stack.push_async_callback(core.drain, core.config.stop_grace)
+        stack.push_async_callback(core.drain)
         if self.extension is not None:
             await self.extension.start(group)
         await announce_owed(core)
         core.running = True
+        core.spawn(lambda: keep_retention(core), "retention")
 
     async def __aexit__(
         self,

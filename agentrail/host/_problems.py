@@ -5,17 +5,24 @@ Source: RFC 9457, https://www.rfc-editor.org/rfc/rfc9457
 
 import logging
 import math
+from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 from starlette.responses import Response
 
-from agentrail.errors import AgentrailError, PackageRefused, Unauthenticated
+from agentrail.errors import AgentrailError, ConfigRefused, PackageRefused, Unauthenticated
 from agentrail.events import TurnError
-from agentrail.messages import Usage
+from agentrail.hook import Call, Middleware
+from agentrail.messages import ToolResult, Usage
+from agentrail.requests import ToolRequest
 from agentrail.session import KEY_USED
 from agentrail.telemetry import trace_id
 
 _log = logging.getLogger("agentrail.host")
+
+Hide = Callable[[str], str]
+"""Returns a text without secrets."""
 
 _json = msgspec.json.Encoder()
 
@@ -35,14 +42,14 @@ def final(error: AgentrailError) -> AgentrailError:
     return told
 
 
-def turn_error(error: AgentrailError, usage: Usage) -> TurnError:
+def turn_error(error: AgentrailError, usage: Usage, hide: Hide) -> TurnError:
     """Return the terminal event of a run that failed."""
     return TurnError(
         code=error.code,
         title=title(error),
         status=error.status,
         # Half of a surrogate pair, as from a file's name, cannot be written.
-        detail=error.detail.encode(errors="replace").decode(),
+        detail=hide(error.detail).encode(errors="replace").decode(),
         retryable=error.retryable,
         trace_id=trace_id(),
         usage=usage,
@@ -56,22 +63,37 @@ def unexpected(error: Exception, turn_id: str) -> AgentrailError:
     return AgentrailError(f"the turn failed: {type(error).__name__}; see the host's log")
 
 
-def problem(error: AgentrailError) -> Response:
+def hiding_failures(hide: Hide) -> Middleware[ToolRequest, ToolResult]:
+    """Return what keeps secrets out of what a model is told of a tool that failed.
+
+    What a tool returns is its own business; what an error says is often nobody's.
+    """
+
+    async def hidden(request: ToolRequest, call_next: Call[ToolRequest, ToolResult]) -> ToolResult:
+        result = await call_next(request)
+        if result.outcome != "error":
+            return result
+        return replace(result, content=hide(result.content))
+
+    return hidden
+
+
+def problem(error: AgentrailError, hide: Hide = str) -> Response:
     """Return the error as an HTTP response."""
     body: dict[str, object] = {
         "type": "about:blank",
         "title": title(error),
         "status": error.status,
         "code": error.code,
-        "detail": error.detail,
+        "detail": hide(error.detail),
         "retryable": error.retryable,
     }
-    if isinstance(error, PackageRefused):
+    if isinstance(error, PackageRefused | ConfigRefused):
         body["faults"] = error.faults
     current = trace_id()
     if current:
         body["traceId"] = current
-    headers: dict[str, str] = {}
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
     if isinstance(error, Unauthenticated):

@@ -12,11 +12,10 @@ from opentelemetry.util.types import AttributeValue
 
 from agentrail.errors import AgentrailError
 from agentrail.events import Event, SessionReset
-from agentrail.hook import Call, Middleware, apart, calling, chain
+from agentrail.hook import Call, apart, calling, chain
 from agentrail.host._compose import Composition
 from agentrail.host._core import Core
 from agentrail.host._generation import Generation
-from agentrail.host._images import Images
 from agentrail.host._past import artifact_of
 from agentrail.messages import Message
 from agentrail.model import ModelReference
@@ -83,9 +82,8 @@ class RunServices:
         if reference is None:
             served = self.composition.agent(self.owner.agent_id)
             return _Model(self, served.agent.model, served.reference)
-        links: list[Middleware[ModelRequest, ModelReply]] = [*self.core.config.model_middleware]
-        links.append(Images(self.core.blobs))
-        call = chain(links, self.core.models.call(reference))
+        composition = self.composition
+        call = chain(composition.model_middleware, composition.models.call(reference))
         return _Model(self, call, ModelReference.parse(reference))
 
     def background(self, task: Callable[[], Awaitable[object]], name: str = "") -> None:

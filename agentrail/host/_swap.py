@@ -6,11 +6,14 @@ from functools import partial
 import anyio
 from attrs import define, evolve, field
 
-from agentrail.hook import HookTable, Middleware, Plugin
-from agentrail.host._compose import compose
+from agentrail.hook import Middleware, Plugin
+from agentrail.host._check import check_kinds
+from agentrail.host._compose import Composition
+from agentrail.host._config import AppConfig
 from agentrail.host._core import Core
 from agentrail.host._generation import Generation
 from agentrail.messages import ToolResult
+from agentrail.model import Models
 from agentrail.requests import ToolRequest
 
 
@@ -50,7 +53,7 @@ class Retirement:
 
 @define(slots=True, eq=False)
 class Swapper:
-    """Exchanges the plugins that packages yield; the application's own stay."""
+    """Exchanges what a host is composed of."""
 
     core: Core
     grace: float
@@ -58,7 +61,7 @@ class Swapper:
     tool_middleware: Sequence[Middleware[ToolRequest, ToolResult]] = ()
     """What is put around each tool call besides, next to the tools."""
     _lock: anyio.Lock = field(factory=anyio.Lock)
-    _coming: HookTable | None = None
+    _coming: Composition | None = None
     """What is being started, and not served yet."""
     _leaving: list[Retirement] = field(factory=list[Retirement])
     """The plugins that are in no generation to come, and that runs may still call."""
@@ -80,32 +83,75 @@ class Swapper:
         """
         core = self.core
         async with self._lock:
-            core.check_grace()
             old = core.present
-            parts = evolve(
-                core.parts,
-                plugins=(*core.config.plugins, *plugins),
-                tool_middleware=(*core.parts.tool_middleware, *self.tool_middleware),
-            )
-            composition = compose(parts, core.models, core.watchdog, old.number + 1)
-            self._coming, served = composition.hooks, False
-            try:
-                await core.lives.start(composition.hooks)
-                if commit is not None:
-                    await commit()
-                core.serve(composition)
-                served = True
-            finally:
-                self._coming = None
-                if not served:
-                    with anyio.CancelScope(shield=True):
-                        await self._stop_unused()
-            kept = {id(plugin) for plugin in composition.hooks.plugins}
-            gone = [each for each in old.composition.hooks.plugins if id(each) not in kept]
-            retirement = Retirement(composition.generation, gone, core.generations)
-            self._leaving.append(retirement)
+            retirement = await self._serve(core.config, core.models, plugins, commit)
+        return self._retired(old, retirement, hurry=commit is not None)
+
+    async def settle(
+        self, config: AppConfig, plugins: Sequence[Plugin], commit: Callable[[], Awaitable[None]]
+    ) -> Retirement:
+        """Serve another application, with these plugins of packages, from the next request on.
+
+        What both applications have stays as it is: plugins that run, providers, middleware.  As in
+        a call, ``commit`` is called when the new ones have started.
+
+        Raises:
+            CompositionError: the parts do not fit together; nothing has changed.
+            PluginStartError: a plugin did not start; nothing has changed.
+            Exception: what a provider fails to start with, or ``commit`` raises; nothing has
+                changed.
+        """
+        core = self.core
+        check_kinds(config)
+        async with self._lock:
+            old = core.present
+            models = core.models.replaced(config.providers)
+            retirement = await self._serve(config, models, plugins, commit)
+        return self._retired(old, retirement, hurry=True)
+
+    async def _serve(
+        self,
+        config: AppConfig,
+        models: Models,
+        plugins: Sequence[Plugin],
+        commit: Callable[[], Awaitable[None]] | None,
+    ) -> Retirement:
+        core = self.core
+        core.check_grace()
+        old = core.present.composition
+        parts = evolve(
+            config,
+            plugins=(*config.plugins, *plugins),
+            tool_middleware=(*config.tool_middleware, *self.tool_middleware),
+        )
+        first, served = core.first, False
+        try:
+            if models is not core.models:
+                first = core.compose(config, models, 1, rules=True)
+            self._coming = coming = core.compose(parts, models, old.generation + 1)
+            if models is not core.models and core.models_at_start:
+                await models.ensure(coming.references)
+            await core.lives.start(coming.hooks)
+            if commit is not None:
+                await commit()
+            core.config, core.models, core.first = config, models, first
+            core.serve(coming)
+            served = True
+        finally:
+            self._coming = None
+            if not served:
+                with anyio.CancelScope(shield=True):
+                    await self._stop_unused()
+        kept = {id(plugin) for plugin in coming.hooks.plugins}
+        gone = [each for each in old.hooks.plugins if id(each) not in kept]
+        return Retirement(coming.generation, gone, core.generations)
+
+    def _retired(self, old: Generation, retirement: Retirement, *, hurry: bool) -> Retirement:
+        """Have what was taken out stopped when no run goes by it."""
+        core, gone = self.core, retirement.plugins
+        self._leaving.append(retirement)
         core.spawn(partial(self._retire, old), f"retirement of generation {old.number}")
-        if gone and commit is not None:
+        if gone and hurry:
             core.spawn(partial(self._hurry, retirement), f"grace before {retirement.number}")
         return retirement
 
@@ -137,12 +183,18 @@ class Swapper:
         held = [each for each in self._leaving if any(map(each.held_by, core.generations))]
         over = [each for each in self._leaving if each not in held]
         self._leaving = held
-        tables = [each.composition.hooks for each in core.generations]
+        compositions = [each.composition for each in core.generations]
+        tables = [each.hooks for each in compositions]
         hooks = [hook for table in tables for each in table.by_name.values() for hook in each]
         core.breaker.keep(hooks)
-        coming = self._coming.plugins if self._coming is not None else ()
+        if self._coming is not None:
+            compositions.append(self._coming)
+            coming = self._coming.hooks.plugins
+        else:
+            coming = ()
         used = [plugin for table in tables for plugin in table.plugins]
         leaving = [plugin for each in held for plugin in each.plugins]
         await core.lives.keep([*used, *coming, *leaving])
+        await core.models.keep([each.models for each in compositions])
         for retirement in over:
             retirement.over()

@@ -184,7 +184,7 @@ class Turn:
                     with anyio.CancelScope(shield=True):
                         cancelled = self.ending == "cancelled"
                         told = None if cancelled or failure is None else self._told(failure)
-                        closed = await break_off(self.journal, told)
+                        closed = await break_off(self.journal, told, self.core.hide)
             finally:
                 self._release()
                 if not closed and self.core.running:

@@ -16,6 +16,7 @@ from agentrail.model._answer import Answer, StreamFailure
 from agentrail.model._sse import EventParser
 from agentrail.model._upstream_errors import ReasoningRefused, upstream_error
 from agentrail.requests import Delta, ModelReply
+from agentrail.secret import Hider, users_in
 from agentrail.telemetry import outgoing
 
 CONNECT_SECONDS: Final = 10.0
@@ -47,6 +48,8 @@ class HTTPProvider:
     """What carries the requests, and is closed by ``stop``; None means httpx's own."""
     _client: httpx.AsyncClient | None = field(default=None, init=False, repr=False)
     _key: str = field(default="", init=False, repr=False)
+    _hide: Hider = field(factory=Hider, init=False, repr=False)
+    """Hides the key and who asks, should the upstream repeat them."""
 
     async def stop(self) -> None:
         """Close the connection pool."""
@@ -62,6 +65,8 @@ class HTTPProvider:
             key = os.environ.get(key_variable) if key is None else key
         base_url = base_url.rstrip("/")
         self._key = (key or "").strip()
+        for secret in (self._key, *users_in(base_url)):
+            self._hide.add(secret, "***")
         if not self._key and base_url == default:
             message = f"model provider {self.name!r} has no key: set {key_variable} or api_key"
             raise ConfigError(message)
@@ -185,7 +190,7 @@ class HTTPProvider:
     def _broken(self, error: httpx.HTTPError) -> ModelError:
         """Return our error for one of httpx's."""
         why = f"{type(error).__name__} {error}".strip()
-        why = why.replace(self._key, "***") if self._key else why
+        why = self._hide(why)
         if isinstance(error, httpx.TransportError):
             return ModelUnavailable(
                 f"model provider {self.name!r} cannot be reached, or broke off: {why}"
@@ -194,7 +199,7 @@ class HTTPProvider:
 
     def _failed(self, status: int | None, body: bytes, headers: Mapping[str, str]) -> ModelError:
         who = f"model provider {self.name!r}"
-        return upstream_error(who, status, body, headers, secret=self._key)
+        return upstream_error(who, status, body, headers, hide=self._hide)
 
     async def _refusal(self, response: httpx.Response) -> ModelError:
         """Return the error that an answer without a stream means."""

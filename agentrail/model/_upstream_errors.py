@@ -1,6 +1,6 @@
 """What went wrong upstream, as one of our errors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -79,7 +79,12 @@ _PHRASES: Final[dict[str, type[ModelError]]] = {
 
 
 def upstream_error(
-    who: str, status: int | None, body: bytes, headers: Mapping[str, str], *, secret: str = ""
+    who: str,
+    status: int | None,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    hide: Callable[[str], str] = str,
 ) -> ModelError:
     """Return the error that an upstream's answer means.
 
@@ -88,12 +93,12 @@ def upstream_error(
         status: the HTTP status; None for an error in the middle of a stream.
         body: what the upstream said: JSON with an ``error``, or anything else.
         headers: the answer's headers, names in lower case.
-        secret: what must not be shown, should the upstream repeat it.
+        hide: returns a text without what must not be shown, should the upstream repeat it.
     """
     said, words = _explanation(body)
     code = next((word for word in words if isinstance(word, int)), None)
     status = code if status is None else status
-    shown = said.replace(secret, "***") if secret else said
+    shown = hide(said)
     shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
     detail = f"{who} answered {status or 'in the middle of a stream'}: {shown or 'nothing'}"
     kind = _kind(status, said, words)

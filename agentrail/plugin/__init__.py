@@ -2,6 +2,6 @@
 
 from agentrail.plugin._define import Members, define_plugin
 from agentrail.plugin._life import Lives
-from agentrail.plugin._settings import PackageSettings
+from agentrail.plugin._settings import PackageSettings, secret_variable
 
-__all__ = ["Lives", "Members", "PackageSettings", "define_plugin"]
+__all__ = ["Lives", "Members", "PackageSettings", "define_plugin", "secret_variable"]

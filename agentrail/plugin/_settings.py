@@ -1,7 +1,7 @@
 """How a host deals with plugin packages."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from attrs import field, frozen
@@ -31,8 +31,16 @@ class PackageSettings:
     """How long its files must not have changed for that."""
     uploads: bool = True
     """Whether packages may be uploaded."""
-    config: Mapping[str, Mapping[str, object]] = field(factory=dict[str, Mapping[str, object]])
+    config: Mapping[str, Mapping[str, object]] = field(
+        factory=dict[str, Mapping[str, object]], repr=False
+    )
     """The configuration of packages by their ids, over what their manifests say."""
+    only: Collection[str] | None = None
+    """The packages that may be on, by their ids, and are; None leaves it to what follows."""
+    switched: Mapping[str, bool] = field(factory=dict[str, bool])
+    """Which packages are on or off, by their ids, whatever administrators say."""
+    versions: Mapping[str, str] = field(factory=dict[str, str])
+    """Which version of a package is used, by its id, whatever administrators say."""
     secrets: Callable[[str], str | None] = secret_variable
     """Returns the value of a secret; by default of the variable ``AGENTRAIL_SECRET_<NAME>``."""
     load_seconds: float = 10.0

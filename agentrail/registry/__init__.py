@@ -3,6 +3,7 @@
 from agentrail.registry._alone import alone_in
 from agentrail.registry._audited import By
 from agentrail.registry._calls import note_calls
+from agentrail.registry._configure import configure
 from agentrail.registry._events import Events, Handler
 from agentrail.registry._inventory import Inventory
 from agentrail.registry._known import (
@@ -37,6 +38,7 @@ __all__ = [
     "ToolInfo",
     "VersionInfo",
     "alone_in",
+    "configure",
     "hiding",
     "note_calls",
 ]

@@ -17,7 +17,7 @@ from agentrail.registry._inventory import Inventory
 from agentrail.registry._known import Entry, Known
 from agentrail.registry._machine import WAITING, State
 from agentrail.registry._order import Circle, in_order, needs
-from agentrail.registry._rows import PackageRow, write_package, write_version
+from agentrail.registry._rows import write_package, write_version
 from agentrail.registry._running import Running
 from agentrail.registry._scan import scan
 
@@ -167,7 +167,7 @@ class Directories:
 
     async def _take(self, path: Path, package: Package, *, on: bool) -> None:
         manifest, version = package.manifest, str(package.manifest.version)
-        entry = self.inventory.entries.get(manifest.id) or Entry(PackageRow(id=manifest.id))
+        entry = self.inventory.entries.get(manifest.id) or self.inventory.new_entry(manifest.id)
         there = entry.versions.get(version)
         self._move(entry, path)
         if _is_upload(there) and there.row.state not in WAITING:
@@ -180,6 +180,7 @@ class Directories:
         known.path = path
         old = entry.active
         leads = old is None or old.row.source == "directory" or old.state is State.DELETED
+        leads = leads and entry.said.versions.get(entry.id, version) == version
         commit = partial(self._write, entry, known, leads=leads)
         if leads and old is not None and old is entry.on:
             entry.coming = known

@@ -23,7 +23,7 @@ from agentrail.package import (
 )
 from agentrail.registry._audited import By, Change, Log, audit
 from agentrail.registry._events import Events
-from agentrail.registry._known import Entry, Known
+from agentrail.registry._known import Entry, Known, Said
 from agentrail.registry._machine import LASTING, WAITING, Event, State, step
 from agentrail.registry._rows import (
     PackageRow,
@@ -60,6 +60,8 @@ class Inventory:
     host: str
     """The host's version."""
     entries: dict[str, Entry] = field(factory=dict[str, Entry])
+    said: Said = field(factory=Said)
+    """What the application says of packages."""
     follows: bool = field(default=False, init=False)
     """Whether another process changes the packages: then nothing is written here."""
 
@@ -74,14 +76,18 @@ class Inventory:
             raise PackageNotFound(f"there is no package {package[:64]!r}")
         return entry
 
+    def new_entry(self, package: str) -> Entry:
+        """Return a package of which nothing is kept yet."""
+        return Entry(PackageRow(id=package), self.said)
+
     async def read(self) -> None:
         """Read what was true when the host stopped, and check the files of uploaded packages."""
         await self.store.start()
         self.entries.clear()
         for row in await self.database.read(read_packages):
-            self.entries[row.id] = Entry(row)
+            self.entries[row.id] = Entry(row, self.said)
         for version in await self.database.read(read_versions):
-            entry = self.entries.setdefault(version.id, Entry(PackageRow(id=version.id)))
+            entry = self.entries.setdefault(version.id, self.new_entry(version.id))
             entry.versions[version.version] = await self._known(version)
 
     async def tidy(self) -> None:
@@ -121,7 +127,7 @@ class Inventory:
             PackageStateError: the version is there with other content.
         """
         manifest = package.manifest
-        entry = self.entries.get(manifest.id) or Entry(PackageRow(id=manifest.id))
+        entry = self.entries.get(manifest.id) or self.new_entry(manifest.id)
         there = entry.versions.get(str(manifest.version))
         if there is not None and there.state is State.DELETED:
             there = None

@@ -1,6 +1,6 @@
 """A package as a running host knows it."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from agentrail.errors import PackageNotFound, PackageStateError
 from agentrail.hook import Plugin
 from agentrail.messages import Wire
 from agentrail.package import Loaded, Package, Version
-from agentrail.registry._machine import IN_USE, Crashes, Event, State, step
+from agentrail.registry._machine import IN_USE, WAITING, Crashes, Event, State, step
 from agentrail.registry._rows import PackageRow, VersionRow
 
 
@@ -105,10 +105,29 @@ class Known:
 
 
 @define(slots=True, eq=False)
+class Said:
+    """What the application says of packages; it counts more than what administrators say."""
+
+    only: Collection[str] | None = None
+    """Those that are on; None leaves it to what follows."""
+    switched: Mapping[str, bool] = field(factory=dict[str, bool])
+    """Which are on or off, by their ids."""
+    versions: Mapping[str, str] = field(factory=dict[str, str])
+    """Which version is used, by their ids."""
+
+    def on(self, package: str) -> bool | None:
+        """Return whether a package is on; None when the application does not say."""
+        if self.only is not None and package not in self.only:
+            return False
+        return self.switched.get(package, None if self.only is None else True)
+
+
+@define(slots=True, eq=False)
 class Entry:
     """A package with all its versions."""
 
     row: PackageRow
+    said: Said = field(factory=Said)
     versions: dict[str, Known] = field(factory=dict[str, Known])
     coming: Known | None = None
     """What is tried in the place of a version in a directory that has changed."""
@@ -131,7 +150,11 @@ class Entry:
     @property
     def active(self) -> Known | None:
         """The version that is used when the package is on."""
-        return self.versions.get(self.row.active or "")
+        named = self.said.versions.get(self.id) or self.row.active
+        if named is None and self.said.on(self.id):  # nobody has chosen one
+            ready = [each for each in self.present if each.state not in WAITING]
+            return ready[-1] if ready else None
+        return self.versions.get(named or "")
 
     @property
     def in_use(self) -> Known | None:
@@ -152,12 +175,52 @@ class Entry:
 
     def wants(self, enabled: bool | None) -> bool:
         """Return whether it is to be on when an administrator said so; None: did not say."""
+        said = self.said.on(self.id)
+        if said is not None:
+            return said
         if enabled is not None:
             return enabled
         active = self.active
         if active is None or active.package is None or active.row.source != "directory":
             return False
         return active.package.manifest.enabled
+
+    def check_switch(self) -> None:
+        """Return when administrators may switch it.
+
+        Raises:
+            PackageStateError: the application says whether it is on.
+        """
+        said = self.said.on(self.id)
+        if said is not None:
+            on = "on" if said else "off"
+            message = f"the settings say that package {self.id!r} is {on}: change it there"
+            raise PackageStateError(message)
+
+    def check_use(self) -> None:
+        """Return when administrators may choose its version.
+
+        Raises:
+            PackageStateError: the application says which one is used.
+        """
+        if self.id in self.said.versions:
+            version = self.said.versions[self.id]
+            message = f"the settings say that package {self.id!r} is {version}: change it there"
+            raise PackageStateError(message)
+
+    def waiting(self, digest: str | None) -> Known:
+        """Return the version that waits for an approval, else the one that is used.
+
+        Raises:
+            PackageStateError: more than one waits, and ``digest`` is of none of them.
+        """
+        waiting = [known for known in self.present if known.state in WAITING]
+        meant = [known for known in waiting if known.row.digest == digest] or waiting
+        if len(meant) > 1:
+            versions = ", ".join(known.row.version for known in meant)
+            message = f"versions {versions} of package {self.id!r} wait: say which one is meant"
+            raise PackageStateError(message)
+        return meant[0] if meant else self.version(None)
 
     def version(self, version: str | None) -> Known:
         """Return a version; None names the one that is used, or else the newest.

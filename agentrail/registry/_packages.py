@@ -10,9 +10,9 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 from attrs import define, evolve, field
 
+from agentrail.config import check_watch, watch
 from agentrail.errors import (
     Forbidden,
-    HostNotRunning,
     PackageNotFound,
     PackageStateError,
 )
@@ -21,13 +21,14 @@ from agentrail.plugin import PackageSettings
 from agentrail.registry._audited import By, audit
 from agentrail.registry._directories import Directories
 from agentrail.registry._events import Events
+from agentrail.registry._idle import put_idle_away
 from agentrail.registry._info import info_of
 from agentrail.registry._inventory import Inventory
 from agentrail.registry._known import Entry, Known, PackageInfo
-from agentrail.registry._machine import WAITING, Crashes, Event, State, step
+from agentrail.registry._machine import Crashes, Event, State, step
 from agentrail.registry._running import Running
+from agentrail.registry._settle import Settle, settle
 from agentrail.registry._wanted import switch_wanted_on
-from agentrail.registry._watch import check_watch, watch
 
 T = TypeVar("T")
 
@@ -40,7 +41,6 @@ class Packages:
     gone.  It is written with its audit entry, and is true again after a restart.
     """
 
-    settings: PackageSettings
     inventory: Inventory
     running: Running
     _directories: Directories = field(init=False)
@@ -48,6 +48,11 @@ class Packages:
     def __attrs_post_init__(self) -> None:
         """Prepare to look at directories."""
         self._directories = Directories(self.inventory, self.running)
+
+    @property
+    def settings(self) -> PackageSettings:
+        """What they go by."""
+        return self.running.settings
 
     @property
     def events(self) -> Events:
@@ -80,7 +85,7 @@ class Packages:
                 await switch_wanted_on(self.inventory.entries, self.running)
         if not self.running.follows:  # else they are the other's to tell
             group.start_soon(self.events.run)
-        group.start_soon(self._put_idle_away)
+        group.start_soon(put_idle_away, self.running)
         if watched:
             for directory in directories:
                 group.start_soon(watch, directory, self.settings.quiet_seconds, self.refresh)
@@ -146,7 +151,7 @@ class Packages:
         try:
             package = await anyio.to_thread.run_sync(self.inventory.examine, received.path, name)
             take_in = partial(self.inventory.take_in, package, received.sha256, by)
-            return self._info(await self._change(take_in))
+            return self._info(await self.change(take_in))
         finally:
             with anyio.CancelScope(shield=True):
                 await store.discard(received)
@@ -170,9 +175,9 @@ class Packages:
             PackageStateError: it was approved before, has another digest, or several wait.
         """
 
-        async def change() -> PackageInfo:
+        async def work() -> PackageInfo:
             entry = self.inventory.entry(package)
-            known = entry.version(version) if version is not None else _waiting(entry, digest)
+            known = entry.version(version) if version is not None else entry.waiting(digest)
             if digest is not None and digest != known.row.digest:
                 message = f"{known} has the digest {known.row.digest}, and not the one approved"
                 raise PackageStateError(message)
@@ -192,7 +197,7 @@ class Packages:
             self.events.emit(action, entry.id, known.row.version, message=f"by {by.actor}")
             return self._info(entry)
 
-        return await self._change(change)
+        return await self.change(work)
 
     async def switch(self, package: str, by: By, *, on: bool | None) -> PackageInfo:
         """Switch a package on or off; None leaves it to its manifest again.
@@ -202,7 +207,7 @@ class Packages:
             PackageStateError: it cannot be, as one cannot that was not promoted.
             PackageError: it failed; it is tried again when the host starts.
         """
-        await self._change(partial(self._switch, package, by, on))
+        await self.change(partial(self._switch, package, by, on))
         entry = self.inventory.entry(package)
         known = entry.active
         if known is not None and known.retired is not None and not known.retired.busy:
@@ -218,12 +223,12 @@ class Packages:
             PackageError: it failed; the old version is in use as before.
         """
 
-        async def change() -> PackageInfo:
+        async def work() -> PackageInfo:
             entry = self.inventory.entry(package)
             new = entry.version(version) if version is not None else entry.present[-1]
             return await self._use(entry, new, by, "upgrade")
 
-        return await self._change(change)
+        return await self.change(work)
 
     async def rollback(self, package: str, by: By, *, version: str | None = None) -> PackageInfo:
         """Use the version that was used before, or another one, again.
@@ -234,14 +239,14 @@ class Packages:
             PackageError: it failed; the present version is in use as before.
         """
 
-        async def change() -> PackageInfo:
+        async def work() -> PackageInfo:
             entry = self.inventory.entry(package)
             back = version or entry.row.previous
             if back is None:
                 raise PackageNotFound(f"package {package!r} has no version before this one")
             return await self._use(entry, entry.version(back), by, "rollback")
 
-        return await self._change(change)
+        return await self.change(work)
 
     async def release(self, package: str, by: By, *, version: str | None = None) -> PackageInfo:
         """Let a quarantined version be switched on again, by default the newest of them.
@@ -250,7 +255,7 @@ class Packages:
             PackageStateError: none is quarantined.
         """
 
-        async def change() -> PackageInfo:
+        async def work() -> PackageInfo:
             entry = self.inventory.entry(package)
             held = [known for known in entry.present if known.state is State.QUARANTINED]
             if version is not None or not held:
@@ -263,7 +268,7 @@ class Packages:
             known.crashes = Crashes()
             return self._info(entry)
 
-        return await self._change(change)
+        return await self.change(work)
 
     async def delete(self, package: str, by: By, *, version: str | None = None) -> None:
         """Delete a package with all that it kept, or one version of it.
@@ -276,18 +281,36 @@ class Packages:
             PackageStateError: it is the application's own, another package depends on it, or it
                 was switched on meanwhile.
         """
-        for known in await self._change(partial(self._let_go, package, by, version)):
+        for known in await self.change(partial(self._let_go, package, by, version)):
             await known.drained.wait()
-        await self._change(partial(self._delete, package, by, version))
+        await self.change(partial(self._delete, package, by, version))
 
     async def refresh(self, directory: Path) -> None:
         """Look at a directory of packages again, and use what has changed in it.
 
         What is broken leaves what ran before it running.
         """
-        await self._change(partial(self._directories.look, directory, on=True))
+        await self.change(partial(self._directories.look, directory, on=True))
 
-    async def _change(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def settle(self, settings: PackageSettings, swap: Settle) -> None:
+        """Go by other settings, in one swap with what else of the host changes.
+
+        Where packages begin to run again, one that fails is ``failed``, as when the host starts.
+
+        Raises:
+            PackageError: one cannot do with its new configuration; nothing has changed.
+            Exception: what ``swap`` raises; nothing has changed.
+        """
+
+        async def work() -> None:
+            ran = self.settings.enabled
+            await settle(self.running, settings, swap)
+            if settings.enabled and not ran:
+                await switch_wanted_on(self.inventory.entries, self.running)
+
+        await self.change(work)
+
+    async def change(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do what somebody asks for while nothing else is done.
 
         Raises:
@@ -300,6 +323,7 @@ class Packages:
 
     async def _switch(self, package: str, by: By, on: bool | None) -> PackageInfo:
         entry = self.inventory.entry(package)
+        entry.check_switch()
         known = entry.version(None)
         wanted = entry.wants(on)
         row = evolve(entry.row.next, enabled=on)
@@ -320,6 +344,7 @@ class Packages:
         return self._info(entry)
 
     async def _use(self, entry: Entry, new: Known, by: By, action: str) -> PackageInfo:
+        entry.check_use()
         old = entry.active if entry.active in entry.present else None
         if new is old:
             if new.state is State.QUARANTINED:
@@ -365,31 +390,8 @@ class Packages:
             raise PackageStateError(message)
         return doomed
 
-    async def _put_idle_away(self) -> None:
-        while True:
-            await anyio.sleep(min(60.0, self.settings.idle_seconds))
-            try:
-                await self.running.alone(self.running.put_idle_away, change=True)
-            except HostNotRunning:
-                return
-
     def _info(self, entry: Entry) -> PackageInfo:
         return info_of(entry, self.inventory.entries.values())
-
-
-def _waiting(entry: Entry, digest: str | None) -> Known:
-    """Return the version that waits for an approval, else the one that is used.
-
-    Raises:
-        PackageStateError: more than one waits, and ``digest`` is of none of them.
-    """
-    waiting = [known for known in entry.present if known.state in WAITING]
-    meant = [known for known in waiting if known.row.digest == digest] or waiting
-    if len(meant) > 1:
-        versions = ", ".join(known.row.version for known in meant)
-        message = f"versions {versions} of package {entry.id!r} wait: say which one is meant"
-        raise PackageStateError(message)
-    return meant[0] if meant else entry.version(None)
 
 
 def _on(on: bool) -> str:

@@ -25,7 +25,7 @@ from agentrail.plugin import PackageSettings
 from agentrail.registry._audited import Log, quarantine
 from agentrail.registry._context import check_surroundings
 from agentrail.registry._events import Events
-from agentrail.registry._known import Commit, Entry, Known, Retired, Swap
+from agentrail.registry._known import Commit, Entry, Known, Retired, Said, Swap
 from agentrail.registry._lazy import is_lazy, lazy_plugin
 from agentrail.registry._loads import Loads, remove
 from agentrail.registry._machine import Event, State
@@ -55,6 +55,7 @@ class Running:
     sessions: Path | None
     """The session database, where there is a file of it."""
     entries: dict[str, Entry] = field(factory=dict[str, Entry])
+    said: Said = field(factory=Said)
     lock: anyio.Lock = field(factory=anyio.Lock)
     """Held by whoever changes something; nobody waits for runs meanwhile."""
     follows: bool = field(default=False, init=False)
@@ -68,10 +69,23 @@ class Running:
     async def begin(self, group: TaskGroup) -> None:
         """Allow changes from now on, in tasks of the group."""
         self._group, self.rests = group, False
+        self.use(self.settings)
         self._loads = Loads(
             self.settings, self.database, self.events, self.runner, self.directory, self.sessions
         )
         await self._loads.start()
+
+    def use(self, settings: PackageSettings) -> None:
+        """Go by other settings from now on."""
+        self.settings = settings
+        said = self.said
+        said.only, said.switched, said.versions = (
+            settings.only,
+            settings.switched,
+            settings.versions,
+        )
+        if self._loads is not None:
+            self._loads.settings = settings
 
     async def rest(self) -> None:
         """Let the change under way end, and no other begin; what turns call is still loaded."""
@@ -130,7 +144,7 @@ class Running:
             if known.package is not None and is_lazy(known.package.manifest):
                 known.plugin = lazy_plugin(known.package.manifest, partial(self.wake, entry, known))
             else:
-                await self._load(entry, known)
+                await self.load(entry, known)
             await self.swap(self.plugins())
 
         await self._attempt(entry, known, before, work)
@@ -157,9 +171,9 @@ class Running:
             known.step(Event.DISABLE)
             return
         check_dependents(entry, known, None, self.entries)
-        retired = await self._swap_without(known, None, commit)
+        retired = await self.swap_without(known, None, commit)
         known.step(Event.DISABLE)
-        self._let_go(entry, known, retired)
+        self.let_go(entry, known, retired)
         self.events.emit("disable", entry.id, known.row.version)
 
     async def exchange(self, entry: Entry, old: Known, new: Known, commit: Commit) -> None:
@@ -178,7 +192,7 @@ class Running:
             check_surroundings(self.settings, entry, new)
             plugin, old.plugin, swapped = old.plugin, None, False
             try:
-                await self._load(entry, new)
+                await self.load(entry, new)
                 retired = await self.swap(self.plugins(), commit)
                 swapped = True
             finally:
@@ -189,7 +203,7 @@ class Running:
         retired = await self._attempt(entry, new, before, work, storm=False)
         new.step(Event.STARTED)
         old.step(Event.DISABLE)
-        self._let_go(entry, old, retired)
+        self.let_go(entry, old, retired)
 
     async def wake(self, entry: Entry, known: Known) -> Plugin:
         """Return the plugin of a package that is loaded on demand, loaded and started.
@@ -200,24 +214,6 @@ class Running:
         if known.state is State.ACTIVE and known.loaded is not None:
             return known.loaded.plugin
         return await self.alone(partial(self._wake, entry, known))
-
-    async def put_idle_away(self) -> None:
-        """Unload the packages that are loaded on demand and were not called for a while."""
-        late = self.clock.monotonic() - self.settings.idle_seconds
-        for entry in list(self.entries.values()):
-            known = entry.on
-            if known is None or known.package is None or known.loaded is None:
-                continue
-            if is_lazy(known.package.manifest) and known.called_at <= late:
-                lazy = lazy_plugin(known.package.manifest, partial(self.wake, entry, known))
-                try:
-                    retired = await self._swap_without(known, lazy)
-                except AgentrailError as error:
-                    _log.error("%s could not be put away: %s", known, error.detail)
-                    continue
-                known.step(Event.REST)
-                self._let_go(entry, known, retired)
-                self.events.emit("rest", entry.id, known.row.version)
 
     def broke_down(self, plugin: Plugin, why: Exception) -> None:
         """Have a package taken out of the host that broke down while it ran."""
@@ -258,7 +254,7 @@ class Running:
 
         async def work() -> Plugin:
             check_surroundings(self.settings, entry, known)
-            plugin = await self._load(entry, known)
+            plugin = await self.load(entry, known)
             await self.swap(self.plugins())
             return plugin
 
@@ -280,16 +276,17 @@ class Running:
                 if self._group is None or known is None or known.plugin is not plugin:
                     continue  # it was switched off meanwhile
                 try:
-                    retired = await self._swap_without(known, None)
+                    retired = await self.swap_without(known, None)
                 except AgentrailError as error:
                     _log.error("%s could not be taken out: %s", known, error.detail)
                     continue
-                self._let_go(entry, known, retired)
+                self.let_go(entry, known, retired)
                 await self._broke(entry, known, why, storm=True)
 
-    async def _swap_without(
+    async def swap_without(
         self, known: Known, instead: Plugin | None, commit: Commit | None = None
     ) -> Retired:
+        """Take a version's plugin out of the host, or put another one in its place."""
         plugin, known.plugin, swapped = known.plugin, instead, False
         try:
             retired = await self.swap(self.plugins(), commit)
@@ -299,7 +296,7 @@ class Running:
                 known.plugin = plugin
         return retired
 
-    def _let_go(self, entry: Entry, known: Known, retired: Retired) -> None:
+    def let_go(self, entry: Entry, known: Known, retired: Retired) -> None:
         """Have a version unloaded when no run uses it any more."""
         loaded, known.loaded, known.retired = known.loaded, None, retired
         if known.state is State.DRAINING:
@@ -313,7 +310,7 @@ class Running:
         self, entry: Entry, known: Known, retired: Retired, loaded: Loaded | None
     ) -> None:
         await retired.wait()
-        await self._unload(loaded)
+        await self.unload(loaded)
         if loaded is not None:
             self.events.emit("unload", entry.id, known.row.version)
         known.draining -= 1
@@ -322,13 +319,15 @@ class Running:
                 known.step(Event.DRAINED)
             known.drained.set()
 
-    async def _load(self, entry: Entry, known: Known) -> Plugin:
+    async def load(self, entry: Entry, known: Known) -> Plugin:
+        """Load a version."""
         assert self._loads is not None  # noqa: S101 - as changes are allowed
         known.loaded = await self._loads.load(entry, known)
         known.plugin = known.loaded.plugin
         return known.plugin
 
-    async def _unload(self, loaded: Loaded | None) -> None:
+    async def unload(self, loaded: Loaded | None) -> None:
+        """Unload what was loaded, if anything was."""
         if loaded is not None and self._loads is not None:
             await self._loads.unload(loaded)
 
@@ -385,7 +384,7 @@ class Running:
 
     async def _put_away(self, known: Known) -> None:
         loaded, known.loaded, known.plugin = known.loaded, None, None
-        await self._unload(loaded)
+        await self.unload(loaded)
 
     def _owner(self, *, change: bool = False) -> TaskGroup:
         if self._group is None or (change and self.rests):

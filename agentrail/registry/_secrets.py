@@ -1,8 +1,10 @@
 """Secrets that a package was granted are kept out of what is shown of it."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
+from agentrail.errors import ConfigError
 from agentrail.registry._known import Entry
 
 SHORTEST: Final = 6
@@ -19,7 +21,9 @@ def hiding(entries: Mapping[str, Entry], secrets: Callable[[str], str | None]) -
         entry = entries.get(package)
         versions = entry.versions.values() if entry is not None else ()
         for name in sorted({name for known in versions for name in known.row.granted.secrets}):
-            value = secrets(name)
+            value = None
+            with suppress(ConfigError):  # one that cannot be had is in no text
+                value = secrets(name)
             if value is not None and len(value) >= SHORTEST:
                 text = text.replace(value, f"{{{{secret:{name}}}}}")
         return text

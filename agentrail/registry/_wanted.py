@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from agentrail.errors import AgentrailError
-from agentrail.registry._known import Entry
+from agentrail.registry._known import Entry, Said
 from agentrail.registry._machine import Event, State
 from agentrail.registry._order import Circle
 from agentrail.registry._running import Running
@@ -12,8 +12,23 @@ from agentrail.registry._running import Running
 _log = logging.getLogger("agentrail.registry")
 
 
+def missing_of(entries: Mapping[str, Entry], said: Said) -> Sequence[tuple[str, str]]:
+    """Return which packages an application names that are not here, and what is missing."""
+    found = list[tuple[str, str]]()
+    for package in dict.fromkeys([*(said.only or ()), *said.switched, *said.versions]):
+        entry, version = entries.get(package), said.versions.get(package)
+        present = [each.row.version for each in entry.present] if entry is not None else []
+        if not present:
+            found.append((package, "there is none of that name: upload it first"))
+        elif version is not None and version not in present:
+            found.append((package, f"it has no version {version}: upload it first"))
+    return found
+
+
 async def switch_wanted_on(entries: Mapping[str, Entry], running: Running) -> None:
     """Switch on what is wanted, each after what it depends on; what fails is ``failed``."""
+    for package, missing in missing_of(entries, running.said):
+        _log.error("the settings name package %r, and %s", package, missing)
     waiting = {entry.id: entry for entry in entries.values() if entry.wanted}
     order: Sequence[str] = ()
     while waiting and not order:

@@ -76,6 +76,8 @@ MIGRATIONS: Final = (
         holder text not null -- the store that deleted it
     );
     """,
+    # Without it, the deletion of a session looks at all turns of all sessions.
+    "create index turn_by_session on turn(session);",
 )
 
 

@@ -35,6 +35,17 @@ def runs_elsewhere(connection: sqlite3.Connection, session_id: str, users: Prese
     return any(users.has(holder) for (holder,) in holders)
 
 
+def held_elsewhere(connection: sqlite3.Connection, users: Presence) -> set[str]:
+    """Return the sessions in which other users run a turn."""
+    running = connection.execute(
+        "select s.id, t.holder from turn t indexed by turn_unfinished"
+        " join session s on s.key = t.session"
+        " where t.status in ('running', 'suspended') and t.status = 'running'"
+    ).fetchall()
+    others = {holder for holder in {row[1] for row in running} if users.has(holder)}
+    return {session_id for session_id, holder in running if holder in others}
+
+
 def unannounced(connection: sqlite3.Connection, limit: int, users: Presence) -> list[TurnRecord]:
     """Return up to ``limit`` turns to be announced, oldest first, that no other user will."""
     holders = connection.execute(

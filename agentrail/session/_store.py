@@ -170,17 +170,28 @@ class SessionStore(Protocol):
         """Return a user's sessions changed before ``before``, the one changed last first."""
         ...
 
+    async def unused(self, before: float, *, limit: int = 100) -> Sequence[str]:
+        """Return the ids of sessions changed last before ``before``, the oldest change first.
+
+        Those that a turn holds are left out, in this process or in another; those with a
+        suspended turn are not.
+        """
+        ...
+
     async def turn(self, turn_id: str) -> TurnRecord | None:
         """Return the record of a turn."""
         ...
 
-    async def delete(self, session_id: str) -> Deletion | None:
+    async def delete(
+        self, session_id: str, *, unused_since: float | None = None
+    ) -> Deletion | None:
         """Erase a session with its events, turns and announcements; None when there is none.
 
         In the same transaction the deletion is put on the list of those to be announced.  Of
         several deletions at a time, one erases the session and the others find none.
 
-        A writer that holds the session loses its lease.
+        A writer that holds the session loses its lease.  With ``unused_since``, the session is
+        erased only when ``unused`` would return it for that time.
         """
         ...
 

@@ -1,6 +1,7 @@
 """One holder per key; the others wait in line, for a bounded time."""
 
 from collections import deque
+from collections.abc import Collection
 
 import anyio
 
@@ -18,6 +19,11 @@ class Turnstile:
 
     def __init__(self) -> None:
         self._lines: dict[str, deque[anyio.Event]] = {}
+
+    @property
+    def held(self) -> Collection[str]:
+        """The keys that have a holder."""
+        return self._lines.keys()
 
     async def enter(self, key: str, seconds: float) -> None:
         """Become the holder of ``key``; returns in the order of arrival.

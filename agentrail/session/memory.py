@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from heapq import nsmallest
 from itertools import islice
 from operator import attrgetter
 from typing import Final, cast
@@ -178,15 +179,25 @@ class MemorySessionStore:
             for session in found[:limit]
         ]
 
+    async def unused(self, before: float, *, limit: int = 100) -> Sequence[str]:
+        """See ``SessionStore``."""
+        found = [each for each in self._sessions.values() if self._is_unused(each, before)]
+        return [each.id for each in nsmallest(limit, found, attrgetter("updated_at"))]
+
     async def turn(self, turn_id: str) -> TurnRecord | None:
         """See ``SessionStore``."""
         return self._record(turn_id) if turn_id in self._turns else None
 
-    async def delete(self, session_id: str) -> Deletion | None:
+    async def delete(
+        self, session_id: str, *, unused_since: float | None = None
+    ) -> Deletion | None:
         """See ``SessionStore``."""
-        session = self._sessions.pop(session_id, None)
-        if session is None:
+        session = self._sessions.get(session_id)
+        if session is None or (
+            unused_since is not None and not self._is_unused(session, unused_since)
+        ):
             return None
+        del self._sessions[session_id]
         for turn_id in session.turns:
             del self._turns[turn_id]
             self._unannounced.pop(turn_id, None)
@@ -209,6 +220,9 @@ class MemorySessionStore:
     async def deletion_announced(self, deletion_id: str) -> None:
         """See ``SessionStore``."""
         self._deletions.pop(deletion_id, None)
+
+    def _is_unused(self, session: _Session, since: float) -> bool:
+        return session.updated_at < since and session.id not in self._turnstile.held
 
     def _check_new(self, events: Sequence[Event]) -> None:
         told = set[str]()

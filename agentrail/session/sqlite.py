@@ -195,6 +195,13 @@ class SQLiteSessionStore:
             partial(sql.sessions, tenant_id=tenant_id, user_id=user_id, before=before, limit=limit)
         )
 
+    async def unused(self, before: float, *, limit: int = 100) -> Sequence[str]:
+        """See ``SessionStore``."""
+        held = frozenset(self._turnstile.held)
+        return await self._database.read(
+            partial(sql_deletions.unused, before=before, limit=limit, users=self._users, held=held)
+        )
+
     async def turn(self, turn_id: str) -> TurnRecord | None:
         """See ``SessionStore``."""
         found = await self._database.read(
@@ -210,15 +217,19 @@ class SQLiteSessionStore:
             self._remember(record.session_id, (key, record.owner))
         return record
 
-    async def delete(self, session_id: str) -> Deletion | None:
+    async def delete(
+        self, session_id: str, *, unused_since: float | None = None
+    ) -> Deletion | None:
         """See ``SessionStore``."""
         owner = await self.find(session_id)
-        if owner is None:
+        if owner is None or (unused_since is not None and session_id in self._turnstile.held):
             return None
         # Of nobody but the owner that was told: another store may have deleted the session, and
         # somebody else made it again.
         deletion = Deletion(new_id("del"), session_id, owner)
-        job = partial(sql_deletions.delete, deletion=deletion, holder=self._users.name)
+        job = partial(
+            sql_deletions.delete, deletion=deletion, users=self._users, unused_since=unused_since
+        )
         try:
             deleted = await self._write(job)
         finally:

@@ -1,19 +1,49 @@
-"""Settings of a host: what a file of them says, and what is wrong with it."""
+"""Settings of a host: what a file of them says, what is wrong with it, and what was in force."""
 
-from agentrail.settings._build import Declared, declared
-from agentrail.settings._model import Settings, settings_schema
+from agentrail.settings._build import Declared, declared, is_on
+from agentrail.settings._configuration import Apply, Commit, Configuration
+from agentrail.settings._model import PluginEntry, Server, Settings, settings_schema
 from agentrail.settings._read import NAMES, Reading, find_settings, read_settings
-from agentrail.settings._shown import ShownSetting, shown_settings
+from agentrail.settings._revisions import (
+    SCHEMA,
+    Revision,
+    SettingChange,
+    WholeRevision,
+    changes_between,
+    opened,
+    pinned,
+    seal_anew,
+)
+from agentrail.settings._shown import ShownSetting, hidden_values, shown_settings
+from agentrail.settings._source import SettingsSource
+from agentrail.settings._state import ConfigState
 
 __all__ = [
     "NAMES",
+    "SCHEMA",
+    "Apply",
+    "Commit",
+    "ConfigState",
+    "Configuration",
     "Declared",
+    "PluginEntry",
     "Reading",
+    "Revision",
+    "Server",
+    "SettingChange",
     "Settings",
+    "SettingsSource",
     "ShownSetting",
+    "WholeRevision",
+    "changes_between",
     "declared",
     "find_settings",
+    "hidden_values",
+    "is_on",
+    "opened",
+    "pinned",
     "read_settings",
+    "seal_anew",
     "settings_schema",
     "shown_settings",
 ]

@@ -1,9 +1,10 @@
 """What settings declare, made into the objects that a host is composed of."""
 
+import hashlib
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import reduce
-from typing import Any, cast
+from functools import partial, reduce
+from typing import Any, TypeVar, cast
 
 import msgspec
 from attrs import define, field, frozen
@@ -17,6 +18,7 @@ from agentrail.messages import ToolResult
 from agentrail.model import ModelProvider
 from agentrail.profile import Profile
 from agentrail.requests import ModelReply, ModelRequest, ToolRequest
+from agentrail.secret import Secrets
 from agentrail.settings._model import (
     AuthorizeStep,
     CacheStep,
@@ -26,6 +28,7 @@ from agentrail.settings._model import (
     ObjectStep,
     Permission,
     PluginEntry,
+    Plugins,
     Provider,
     RateLimitStep,
     RedactStep,
@@ -34,7 +37,10 @@ from agentrail.settings._model import (
     Step,
 )
 from agentrail.settings._read import Reading
+from agentrail.settings._secret import with_secrets
 from agentrail.tool import Rule, tool
+
+T = TypeVar("T")
 
 Seams = Middleware[ModelRequest, ModelReply] | Middleware[ToolRequest, ToolResult]
 
@@ -47,30 +53,42 @@ class Declared:
     providers: Sequence[ModelProvider]
     plugins: Mapping[str, Plugin]
     """By the names of their entries; those of the application's code alone."""
+    package_config: Mapping[str, Mapping[str, object]] = field(repr=False)
+    """The configuration of packages, by their ids."""
     model_middleware: Sequence[Middleware[ModelRequest, ModelReply]]
     tool_middleware: Sequence[Middleware[ToolRequest, ToolResult]]
+    made: Mapping[tuple[str, int], object] = field(repr=False)
+    """What was made of what is declared, by its hash and how often it was declared before."""
 
 
-def declared(reading: Reading) -> Declared:
+def declared(reading: Reading, secrets: Secrets, before: Declared | None = None) -> Declared:
     """Return what settings declare, made.
 
+    What was declared ``before`` in the same words, with the same secrets, is the same object.
+
     Raises:
-        ConfigRefused: an object of the application's code is not there, or is none of its kind.
+        ConfigRefused: an object of the application's code is not there, or is none of its kind, or
+            nobody has a secret.
     """
-    make = _Make(reading.layered)
+    make = _Make(reading.layered, secrets, before.made if before is not None else {})
     settings = reading.settings
     profiles = [make.profile(each, f"profiles.{at}") for at, each in enumerate(settings.profiles)]
     plugins = {
         each.name: make.plugin(each, f"plugins.entries.{at}")
         for at, each in enumerate(settings.plugins.entries)
-        if each.object is not None and each.enabled and settings.plugins.enabled
+        if each.object is not None and is_on(each, settings.plugins)
     }
     steps = [
         step
         for at, each in enumerate(settings.middlewares)
         if (step := make.step(each, f"middlewares.{at}")) is not None
     ]
-    providers = [_provider(name, each) for name, each in settings.providers.items()]
+    providers = [make.provider(name, each) for name, each in settings.providers.items()]
+    config = {
+        each.name: make.config(each, f"plugins.entries.{at}")
+        for at, each in enumerate(settings.plugins.entries)
+        if each.object is None and each.config
+    }
     if make.faults:
         raise ConfigRefused(make.faults)
     both = [each for each in steps if not isinstance(each, _ToolOnly)]
@@ -78,6 +96,7 @@ def declared(reading: Reading) -> Declared:
         profiles,
         providers,
         plugins,
+        config,
         [cast("Middleware[ModelRequest, ModelReply]", each) for each in both],
         [
             each.tool
@@ -85,7 +104,14 @@ def declared(reading: Reading) -> Declared:
             else cast("Middleware[ToolRequest, ToolResult]", each)
             for each in steps
         ],
+        make.made,
     )
+
+
+def is_on(entry: PluginEntry, plugins: Plugins) -> bool:
+    """Tell whether a plugin is on, as far as settings say."""
+    enabled = plugins.enabled
+    return entry.enabled and (enabled if isinstance(enabled, bool) else entry.name in enabled)
 
 
 @frozen(slots=True)
@@ -98,10 +124,53 @@ class _Make:
     """Makes objects of settings, and notes what cannot be made."""
 
     read: Layered
-    faults: list[Fault] = field(factory=list[Fault])
+    secrets: Secrets
+    before: Mapping[tuple[str, int], object]
+    made: dict[tuple[str, int], object] = field(factory=dict[tuple[str, int], object], init=False)
+    faults: list[Fault] = field(factory=list[Fault], init=False)
 
-    def fault(self, path: str, message: str) -> None:
-        self.faults.append(self.read.fault("config_object", message, path))
+    def fault(self, path: str, message: str, code: str = "config_object") -> None:
+        self.faults.append(self.read.fault(code, self.secrets.hide(message), path))
+
+    def told(self, error: BaseException) -> str:
+        """Return what an error says, without secrets, also where it is cut off."""
+        return shown(self.secrets.hide(str(error)))
+
+    def kept(self, spec: object, make: Callable[[], T]) -> T:
+        """Return what was made of the same before, or else what is made of it now."""
+        encoded = msgspec.json.encode(spec, order="deterministic")
+        digest, number = hashlib.sha256(encoded).hexdigest(), 0
+        while (digest, number) in self.made:
+            number += 1
+        key = (digest, number)
+        found = self.before[key] if key in self.before else make()
+        self.made[key] = found
+        return cast("T", found)
+
+    def secret(self, name: str, path: str) -> str:
+        try:
+            value = self.secrets.value(name)
+        except ConfigError as error:
+            self.fault(path, error.detail, "config_secret")
+            return ""
+        if value is None:
+            self.fault(
+                path,
+                f"nobody has the secret {name!r}: 'agentrail secret set {name}' seals it, or set "
+                f"AGENTRAIL_SECRET_{name}",
+                "config_secret",
+            )
+        return value or ""
+
+    def config(self, entry: PluginEntry, path: str) -> Mapping[str, object]:
+        take = partial(self.secret, path=f"{path}.config")
+        return cast("Mapping[str, object]", with_secrets(entry.config, take))
+
+    def provider(self, name: str, declared: Provider) -> ModelProvider:
+        take = partial(self.secret, path=f"providers.{name}.api_key")
+        key = cast("str | None", with_secrets(declared.api_key, take))
+        declared = msgspec.structs.replace(declared, api_key=key)
+        return self.kept(("provider", name, declared), partial(_provider, name, declared))
 
     def found(self, name: str, path: str) -> object:
         """Return the object that ``module:name`` names, or None where there is none."""
@@ -110,7 +179,7 @@ class _Make:
             target: object = importlib.import_module(module)
             return reduce(getattr, attributes.split("."), target)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - boundary: plugin
-            self.fault(path, f"it cannot be taken: {type(error).__name__}: {shown(str(error))}")
+            self.fault(path, f"it cannot be taken: {type(error).__name__}: {self.told(error)}")
             return None
 
     def function(self, name: str, path: str) -> object:
@@ -152,18 +221,19 @@ class _Make:
                 try:
                     found = tool(cast("Callable[..., object]", found))
                 except (TypeError, ConfigError) as error:
-                    self.fault(f"{path}.{at}", f"it is no tool: {shown(str(error))}")
+                    self.fault(f"{path}.{at}", f"it is no tool: {self.told(error)}")
                     continue
             if found is not None:
                 yield cast("Tool", found)
 
     def plugin(self, entry: PluginEntry, path: str) -> Plugin:
-        found = self.found(entry.object or "", f"{path}.object")
+        found, config = self.found(entry.object or "", f"{path}.object"), self.config(entry, path)
         if callable(found):
+            spec = ("plugin", entry.name, entry.object, config)
             try:
-                found = found(**entry.config)
+                found = self.kept(spec, cast("Callable[[], object]", partial(found, **config)))
             except (Exception, SystemExit) as error:  # noqa: BLE001 - boundary: plugin
-                self.fault(path, f"it was not made: {type(error).__name__}: {shown(str(error))}")
+                self.fault(path, f"it was not made: {type(error).__name__}: {self.told(error)}")
                 return cast("Plugin", found)
         elif found is not None and entry.config:
             self.fault(f"{path}.config", "the object is a plugin already, which takes no config")
@@ -178,7 +248,7 @@ class _Make:
             return None
         if isinstance(step, ObjectStep):
             return cast("Seams | None", self.function(step.object, f"{path}.object"))
-        return _STEPS[type(step)](step)
+        return self.kept(("step", step), partial(_STEPS[type(step)], step))
 
 
 _STEPS: Mapping[type, Callable[[Any], Seams | _ToolOnly]] = {

@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from agentrail.access import ROLES
 from agentrail.config import Layered
 from agentrail.errors import Fault
 from agentrail.settings._model import Permission, Settings
+from agentrail.settings._secret import secret_faults
 
 
 def cross_faults(settings: Settings, read: Layered) -> Iterator[Fault]:
@@ -18,10 +20,8 @@ def cross_faults(settings: Settings, read: Layered) -> Iterator[Fault]:
         if entry.object is not None and entry.version is not None:
             message = "a version is one of a package, which has no 'object'"
             yield read.fault("config_conflict", message, f"plugins.entries.{at}.version")
-    for name in settings.providers:
-        if not name or ":" in name or "/" in name:
-            message = "the name of a provider stands before the colon of a model: it has none"
-            yield read.fault("config_value", message, f"providers.{name}")
+    yield from secret_faults(read)
+    yield from _of_names(settings, read)
     for number, profile in enumerate(settings.profiles):
         yield from _of_models(
             [(f"profiles.{number}.model", profile.model)]
@@ -30,6 +30,17 @@ def cross_faults(settings: Settings, read: Layered) -> Iterator[Fault]:
         )
         for at, rule in enumerate(profile.permissions):
             yield from _of_rule(rule, f"profiles.{number}.permissions.{at}", read)
+
+
+def _of_names(settings: Settings, read: Layered) -> Iterator[Fault]:
+    for name in settings.roles:
+        if name in ROLES:
+            message = "this role is the host's own: give yours another name"
+            yield read.fault("config_conflict", message, f"roles.{name}")
+    for name in settings.providers:
+        if not name or ":" in name or "/" in name:
+            message = "the name of a provider stands before the colon of a model: it has none"
+            yield read.fault("config_value", message, f"providers.{name}")
 
 
 def _twice(path: str, names: Sequence[str]) -> Iterator[str]:

@@ -116,10 +116,14 @@ class PluginEntry(Part, frozen=True):
 class Plugins(Part, frozen=True):
     """The plugins of the host."""
 
-    enabled: Annotated[bool, Meta(description="the master switch: false lets none run")] = True
-    directories: Annotated[
-        tuple[str, ...], Meta(description="where the application's own packages are")
-    ] = ()
+    enabled: Annotated[
+        bool | tuple[str, ...],
+        Meta(description="false lets none run, and a list of names those alone"),
+    ] = True
+    directory: Annotated[
+        str | tuple[str, ...] | None,
+        Meta(description="where the application's own packages are; a list names several"),
+    ] = None
     watch: Annotated[bool, Meta(description="whether packages there are loaded anew")] = False
     uploads: Annotated[bool, Meta(description="whether packages may be uploaded")] = True
     entries: Annotated[
@@ -209,6 +213,10 @@ StepName = Literal["logging", "slow_log", "metrics", "rate_limit", "cache", "ret
 """Those that stand for themselves, with their usual options."""
 
 
+MayName = Literal["read", "operate", "publish", "administer", "audit"]
+"""What a role may do."""
+
+
 class RequestSizes(Part, frozen=True):
     """What one request may bring."""
 
@@ -219,6 +227,36 @@ class RequestSizes(Part, frozen=True):
     attachment_bytes_in_all: Natural = 32 * 1024 * 1024
     attachment_bytes_of_tenant: Natural = 1024 * 1024 * 1024
     attachment_types: tuple[str, ...] = ("*",)
+
+
+class SecretPlaces(Part, frozen=True):
+    """Where secrets are, besides variables and what is sealed in the data directory."""
+
+    directory: Annotated[
+        str | None, Meta(description="a directory with a file for each, as containers mount them")
+    ] = None
+    key_file: Annotated[
+        str | None,
+        Meta(description="the key of what is sealed; null takes `secret.key` in `data_dir`"),
+    ] = None
+
+
+class Reload(Part, frozen=True):
+    """When the settings are read anew while the host runs."""
+
+    watch: Annotated[bool, Meta(description="whether a change of the file is enough")] = True
+    quiet_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="how long the file must not have changed")
+    ] = 5.0
+
+
+class Retention(Part, frozen=True):
+    """What is kept for how long."""
+
+    session_days: Annotated[
+        Positive | None,
+        Meta(description="days without use after which a session is deleted; null keeps all"),
+    ] = None
 
 
 class Telemetry(Part, frozen=True):
@@ -255,8 +293,15 @@ class Settings(Part, frozen=True):
         tuple[StepName | Step, ...],
         Meta(description="around model and tool calls, the outermost first"),
     ] = ()
+    roles: Annotated[
+        Mapping[str, tuple[MayName, ...]],
+        Meta(description="roles of your own, with what each may do over `/api`"),
+    ] = {}
     limits: RequestSizes = field(default_factory=RequestSizes)
+    retention: Retention = field(default_factory=Retention)
     telemetry: Telemetry = field(default_factory=Telemetry)
+    secrets: SecretPlaces = field(default_factory=SecretPlaces)
+    reload: Reload = field(default_factory=Reload)
 
 
 @cache

@@ -14,12 +14,16 @@ from agentrail.config import (
     Layer,
     Layered,
     Source,
+    checked,
     environment_layer,
     faults_of,
     file_layer,
     filled_in,
+    is_unicode,
     layered,
+    nearest,
     read_document,
+    shown,
 )
 from agentrail.errors import ConfigRefused, Fault
 from agentrail.settings._checks import cross_faults
@@ -30,6 +34,9 @@ LARGEST: Final = 1024 * 1024
 
 SECRETS: Final = "AGENTRAIL_SECRET_"
 """How the variables begin that have secrets of packages."""
+
+MOST: Final = 100
+"""How many faults are told at once."""
 
 NAMES: Final = ("agentrail.yaml", "agentrail.yml", "agentrail.toml", "agentrail.json")
 """What a file of settings is called that is found without being named."""
@@ -43,6 +50,8 @@ class Reading:
     layered: Layered = field(repr=False)
     path: Path | None
     """The file; None when there was none."""
+    text: bytes = field(repr=False)
+    """What is in the file."""
     digest: str
     """The SHA-256 of what was read, as hexadecimal digits."""
 
@@ -65,24 +74,28 @@ def read_settings(
     path: Path | None,
     variables: Mapping[str, str],
     flags: Mapping[str, tuple[str, object]] | None = None,
+    text: bytes | None = None,
 ) -> Reading:
     """Return the settings of a file, with those of variables over them, and of flags over both.
 
-    ``flags`` are the values of settings by their paths, each behind its option.
+    ``flags`` are the values of settings by their paths, each behind its option.  ``text`` is taken
+    for what is in the file.
 
     Raises:
-        ConfigRefused: something is wrong with them; all of it is told.
+        ConfigRefused: something is wrong with them; all of it is told, or the first of very much.
     """
     schema, faults, layers = settings_schema(), list[Fault](), list[Layer]()
     if path is not None:
-        document = read_document(path.name, read_file(path), LARGEST)
+        text = read_file(path) if text is None else text
+        document = checked(read_document(_called(path), text, LARGEST), finite=True)
         filled, unset = filled_in(file_layer(document), variables, schema)
         layers.append(filled)
         faults.extend(unset)
     own = {name: value for name, value in variables.items() if not name.startswith(SECRETS)}
     environment, wrong = environment_layer(own, schema, ALIASES)
-    layers += [environment, _flags_layer(flags or {})]
-    faults.extend(wrong)
+    options, unreadable = _flags_layer(flags or {})
+    layers += [environment, options]
+    faults += [*wrong, *unreadable]
     read = layered(layers)
     faults.extend(faults_of(read, schema))
     if not faults:
@@ -90,8 +103,8 @@ def read_settings(
         faults.extend(cross_faults(settings, read))
         if not faults:
             encoded = msgspec.json.encode(read.data, order="deterministic")
-            return Reading(settings, read, path, hashlib.sha256(encoded).hexdigest())
-    raise ConfigRefused(_in_order(faults))
+            return Reading(settings, read, path, text or b"", hashlib.sha256(encoded).hexdigest())
+    raise ConfigRefused(_in_order(faults)[:MOST])
 
 
 def read_file(path: Path) -> bytes:
@@ -105,23 +118,31 @@ def read_file(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ConfigRefused([Fault("config_unreadable", "it is no file", path.name)])
+                raise ConfigRefused([Fault("config_unreadable", "it is no file", _called(path))])
             return file.read(LARGEST + 1)
     except OSError as error:
         message = f"it cannot be read: {error.strerror or error}"
-        raise ConfigRefused([Fault("config_unreadable", message, path.name)]) from error
+        raise ConfigRefused([Fault("config_unreadable", message, _called(path))]) from error
 
 
-def _flags_layer(flags: Mapping[str, tuple[str, object]]) -> Layer:
-    data: dict[str, object] = {}
-    for path, (_, value) in flags.items():
+def _called(path: Path) -> str:
+    """Return the name of a file as it may stand in a message, with its ending."""
+    return shown(path.name, 1000)
+
+
+def _flags_layer(flags: Mapping[str, tuple[str, object]]) -> tuple[Layer, Sequence[Fault]]:
+    data, faults = dict[str, object](), list[Fault]()
+    for path, (option, value) in flags.items():
+        if isinstance(value, str) and not is_unicode(value):
+            faults.append(Fault("config_value", "it is not UTF-8", option, key=path))
+            continue
         *above, last = path.split(".")
         table = data
         for key in above:
             table = cast("dict[str, object]", table.setdefault(key, {}))
         table[last] = value
-    options = {path: option for path, (option, _) in flags.items()}
-    return Layer(data, lambda path: Source("flag", options.get(path, "")))
+    sources = {path: Source("flag", option) for path, (option, _) in flags.items()}
+    return Layer(data, lambda path: nearest(sources, path) or Source("flag")), faults
 
 
 def _in_order(faults: Sequence[Fault]) -> Sequence[Fault]:

@@ -2,7 +2,9 @@
 
 import sqlite3
 import sys
-from contextlib import ExitStack, closing
+from collections.abc import Generator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from threading import Lock
 
 from agentrail.errors import StorageError
@@ -51,25 +53,45 @@ class ReadOnlyDatabase(Database):
         return connection
 
     def _connect(self, pragma: str) -> sqlite3.Connection:
-        log, index = (self._path.with_name(f"{self._path.name}-{end}") for end in ("wal", "shm"))
-        if not log.exists():
-            # All is in the file; to read it otherwise, SQLite would make a log and an index.
-            how = "&immutable=1"
-        elif index.exists() or sys.platform == "win32":
-            how = ""
-        else:
-            # A copy, or what a crash has left.  SQLite would make an index beside it; when it has
-            # the file for itself it keeps one in memory, and the lock for that needs no writing.
-            how, pragma = "&vfs=unix-none", "PRAGMA locking_mode = EXCLUSIVE"
-        with ExitStack() as stack:
-            connection = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode=ro{how}",
-                uri=True,
-                timeout=BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            stack.enter_context(closing(connection))
-            connection.execute(pragma)
-            stack.pop_all()
-        return connection
+        return _connected(self._path, pragma)
+
+
+@contextmanager
+def read_only(path: Path) -> Generator[sqlite3.Connection]:
+    """Open a file of any version to read it, as ``ReadOnlyDatabase`` does, without a task.
+
+    It blocks, up to ``BUSY_SECONDS`` while others have the file locked.
+
+    Raises:
+        StorageError: it is not there, or cannot be read; reads inside the block raise it too.
+    """
+    try:
+        with closing(_connected(path, "PRAGMA query_only = 1")) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise StorageError(f"the database {str(path)!r} cannot be read: {error}") from error
+
+
+def _connected(path: Path, pragma: str) -> sqlite3.Connection:
+    log, index = (path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))
+    if not log.exists():
+        # All is in the file; to read it otherwise, SQLite would make a log and an index.
+        how = "&immutable=1"
+    elif index.exists() or sys.platform == "win32":
+        how = ""
+    else:
+        # A copy, or what a crash has left.  SQLite would make an index beside it; when it has
+        # the file for itself it keeps one in memory, and the lock for that needs no writing.
+        how, pragma = "&vfs=unix-none", "PRAGMA locking_mode = EXCLUSIVE"
+    with ExitStack() as stack:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro{how}",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        stack.enter_context(closing(connection))
+        connection.execute(pragma)
+        stack.pop_all()
+    return connection

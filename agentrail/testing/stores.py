@@ -5,6 +5,7 @@ from agentrail.testing._store_deletions import StoreDeletionsContract
 from agentrail.testing._store_lease import StoreLeaseContract
 from agentrail.testing._store_log import StoreLogContract
 from agentrail.testing._store_turns import StoreTurnsContract
+from agentrail.testing._store_unused import StoreUnusedContract
 from agentrail.testing._store_window import StoreWindowContract
 
 
@@ -15,6 +16,7 @@ class SessionStoreContract(
     StoreCompactContract,
     StoreTurnsContract,
     StoreDeletionsContract,
+    StoreUnusedContract,
 ):
     """Tests what ``SessionStore`` promises.
 

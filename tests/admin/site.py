@@ -20,18 +20,23 @@ from agentrail import (
     audit,
     create_app,
     registry,
+    secret,
+    settings,
 )
 from agentrail.access import Role, Tokens
-from agentrail.admin import PackageLogs, api_routes
+from agentrail.admin import Managed, PackageLogs, api_routes
 from agentrail.clock import SYSTEM_CLOCK
 from agentrail.hook import Plugin
 from agentrail.host import Authenticator
 from agentrail.package import InProcess, PackageStore
 from agentrail.plugin import PackageSettings
 from agentrail.registry import Commit, Events, Inventory, Packages, Running
+from agentrail.secret import Vault, make_keys
 from agentrail.storage import Database
 
 Json = dict[str, Any]
+
+SCHEMAS = (audit.SCHEMA, registry.SCHEMA, access.SCHEMA, settings.SCHEMA, secret.SCHEMA)
 
 SOURCE = """
 def get_tools():
@@ -86,15 +91,14 @@ class Site:
 
     async def start(self, group: TaskGroup) -> None:
         """Open the database and begin."""
-        schemas = (audit.SCHEMA, registry.SCHEMA, access.SCHEMA)
-        self.database = Database(self.directory / "host.db", schemas)
+        self.database = Database(self.directory / "host.db", SCHEMAS)
         await self.database.start()
-        settings = PackageSettings()
+        given = PackageSettings()
         events = Events(self.database, SYSTEM_CLOCK)
         store = PackageStore(self.directory / "packages")
         inventory = Inventory(self.database, store, events, SYSTEM_CLOCK, "1.0.0")
         running = Running(
-            settings,
+            given,
             self.database,
             events,
             SYSTEM_CLOCK,
@@ -103,8 +107,9 @@ class Site:
             self.directory,
             None,
             entries=inventory.entries,
+            said=inventory.said,
         )
-        self.packages = Packages(settings, inventory, running)
+        self.packages = Packages(inventory, running)
         self.tokens = Tokens(self.database, SYSTEM_CLOCK)
         await self.packages.start(group)
 
@@ -117,7 +122,12 @@ class Site:
 
     def app(self, authenticator: Authenticator | None = None) -> AgentApp:
         """Return an application with the API."""
-        routes = api_routes(lambda: self.packages, lambda: self.tokens, self.logs)
+        key = self.directory / "secret.key"
+        vault = Vault(self.database, SYSTEM_CLOCK, lambda: make_keys(key))
+        managed = Managed(
+            self.packages, self.tokens, self.logs, vault, lambda: key, self.look_again, dict
+        )
+        routes = api_routes(lambda: managed)
         return create_app(
             AppConfig(
                 profiles=[Profile(id="one", model="scripted:m")],
@@ -128,6 +138,9 @@ class Site:
                 data_dir=self.directory / "data",
             )
         )
+
+    async def look_again(self, actor: str, request: str) -> None:
+        """Have no secrets to look up."""
 
     async def headers(self, *roles: Role) -> dict[str, str]:
         """Return what somebody with these roles sends."""

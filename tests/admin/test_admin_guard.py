@@ -16,7 +16,7 @@ from tests.admin.site import Site, hello, problem
 pytestmark = pytest.mark.anyio
 
 ALL = [*OPERATIONS, described()]
-PLACES = {"name": "hello_world", "token": "tok_0"}
+PLACES = {"name": "hello_world", "token": "tok_0", "revision": "1", "secret": "KEY"}
 
 
 async def ask(client: httpx.AsyncClient, operation: Any, **more: Any) -> httpx.Response:  # noqa: ANN401
@@ -104,6 +104,9 @@ def test_what_each_operation_demands_is_agreed() -> None:
             f"GET {one}",
             f"GET {one}/events",
             "GET /api/tools",
+            "GET /api/config",
+            "GET /api/config/history",
+            "GET /api/config/history/{revision}",
             "GET /api/openapi.json",
         },
         "operate": {
@@ -112,12 +115,19 @@ def test_what_each_operation_demands_is_agreed() -> None:
             f"POST {one}/upgrade",
             f"POST {one}/rollback",
             f"GET {one}/logs",
+            "POST /api/config/reload",
+            "POST /api/config/rollback",
         },
         "publish": {"POST /api/plugins/upload"},
         "administer": {
             f"DELETE {one}",
             f"POST {one}/approve",
             f"POST {one}/release",
+            f"POST {one}/config",
+            "GET /api/secrets",
+            "PUT /api/secrets/{secret}",
+            "DELETE /api/secrets/{secret}",
+            "POST /api/secrets/rotate",
             "GET /api/tokens",
             "POST /api/tokens",
             "DELETE /api/tokens/{token}",

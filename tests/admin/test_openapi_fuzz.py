@@ -47,6 +47,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A host with one package."""
     here = tmp_path_factory.mktemp("fuzzed")
     (here / "app.py").write_text(APP)
+    (here / "agentrail.yaml").write_text("stop_grace: 5\n")
     (here / "packages").mkdir()
     (here / "packages" / "greeter.py").write_text(PACKAGE)
     with serving(here) as server:

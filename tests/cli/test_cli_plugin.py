@@ -176,7 +176,7 @@ def test_a_token_that_cannot_be_made_or_revoked_is_told_how_it_is_named(here: Pa
     how = "name it by its id, as 'agentrail token list' prints it"
     assert (gone.status, gone.err) == (2, f"token_not_found: there is no token 'ada': {how}\n")
     roles = "viewer, operator, publisher, admin, auditor"
-    told = "invalid_request: --role: there is no role"
+    told = "invalid_request: there is no role"
     assert near.err == f"{told} 'operater': use {roles}; did you mean 'operator'?\n"
     assert king.err == f"{told} 'king': use {roles}\n"
     assert (near.status, king.status) == (2, 2)

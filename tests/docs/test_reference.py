@@ -35,12 +35,15 @@ COMMANDS = (
     *("new", "serve", "dev", "chat", "explain", "doctor", "local install"),
     *("sessions list", "sessions show"),
     *(f"plugin {verb}" for verb in ("list", "inspect", "install", "approve", "enable", "disable")),
-    *(f"plugin {verb}" for verb in ("upgrade", "rollback", "release", "remove", "logs", "events")),
+    *(f"plugin {verb}" for verb in ("upgrade", "rollback", "configure", "release", "remove")),
+    *("plugin logs", "plugin events"),
     *("plugin new", "plugin check", "plugin pack"),
     *("audit verify", "audit list", "token create", "token list", "token revoke"),
     *("config check", "config show", "config schema"),
+    *(f"config {verb}" for verb in ("history", "revision", "diff", "reload", "rollback")),
+    *(f"secret {verb}" for verb in ("set", "list", "delete", "rotate")),
 )
-GROUPS = ("local", "sessions", "plugin", "audit", "token", "config")
+GROUPS = ("local", "sessions", "plugin", "audit", "token", "config", "secret")
 
 
 def ticked(text: str) -> list[str]:

@@ -27,7 +27,10 @@ SECTIONS: Final = {
     "Plugins": "`plugins`",
     "PluginEntry": "An entry of `plugins`",
     "RequestSizes": "`limits`",
+    "Retention": "`retention`",
     "Telemetry": "`telemetry`",
+    "SecretPlaces": "`secrets`",
+    "Reload": "`reload`",
 }
 """The heading above each mapping's table."""
 

@@ -136,10 +136,12 @@ class LosesIndex(SQLiteSessionStore):
         super().__init__(directory / "sessions.db")
         self.index = directory / "attachments" / "index.db"
 
-    async def delete(self, session_id: str) -> Deletion | None:
+    async def delete(
+        self, session_id: str, *, unused_since: float | None = None
+    ) -> Deletion | None:
         with closing(sqlite3.connect(self.index)) as index:
             index.execute("drop table reference")
-        return await super().delete(session_id)
+        return await super().delete(session_id, unused_since=unused_since)
 
 
 async def test_plugins_are_told_also_when_the_files_of_the_session_cannot_go(

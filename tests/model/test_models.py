@@ -121,6 +121,8 @@ async def test_a_failed_start_stops_what_had_started() -> None:
         await models.start(["a:x", "b:x"])
 
     assert log == ["start a", "start b", "stop a"]
+    with pytest.raises(HostNotRunning):
+        await models.call("a:x")(REQUEST)
 
 
 async def test_a_cancelled_start_stops_what_had_started() -> None:
@@ -162,6 +164,15 @@ async def test_every_provider_is_stopped_when_one_fails_to() -> None:
         await models.stop()
 
     assert log[-2:] == ["stop b", "stop a"]
+
+
+async def test_the_last_error_of_a_stop_goes_out() -> None:
+    models = Models([Watched(name, [], fails="stop") for name in "ab"])
+    await models.start(["a:x", "b:x"])
+
+    with pytest.raises(RuntimeError, match="a"):
+        await models.stop()
+    await models.stop()
 
 
 async def test_a_cancelled_stop_is_finished() -> None:

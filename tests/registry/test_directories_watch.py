@@ -12,8 +12,8 @@ import anyio
 import pytest
 from anyio.streams.memory import MemoryObjectReceiveStream
 
+from agentrail.config import watch
 from agentrail.registry import Packages
-from agentrail.registry._watch import watch
 from tests.registry.shop import write
 from tests.registry.test_directories import until, watching
 
@@ -127,7 +127,7 @@ async def test_a_directory_that_everybody_may_write_to_is_not_looked_at_before_t
             if "everybody may write" in record.getMessage():
                 told.set()
 
-    log, handler = logging.getLogger("agentrail.registry"), Told()
+    log, handler = logging.getLogger("agentrail.config"), Told()
     log.addHandler(handler)
     try:
         async with looking(directory) as looks:

@@ -400,6 +400,35 @@ async def test_a_file_of_a_release_without_the_list_of_deletions_gets_it(path: P
     await store.stop()
 
 
+async def test_a_file_of_a_release_without_retention_is_brought_up_to_date(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        for script in MIGRATIONS[:3]:
+            connection.executescript(script)
+        connection.execute(
+            "insert into session values (1, 's', 't', 'u', 'a', 1, 1, 0, 0, 0, 0, 0)"
+        )
+        connection.execute("insert into turn(id, session, first, started) values ('t', 1, 1, 1)")
+        connection.execute("pragma user_version = 3")
+        connection.commit()
+    store = SQLiteSessionStore(path)
+    await store.start()
+
+    assert list(await store.unused(2)) == ["s"]
+    assert await store.delete("s", unused_since=2) is not None
+    assert await store.turn("t") is None
+    await store.stop()
+
+
+async def test_a_deletion_looks_at_no_other_sessions_turns(store: SQLiteSessionStore) -> None:
+    """SQLite looks for what refers to a row as it would for a select."""
+
+    def plan(connection: sqlite3.Connection) -> list[str]:
+        (step,) = connection.execute("explain query plan select * from turn where session = 1")
+        return list(step)
+
+    assert "SEARCH turn USING INDEX turn_by_session (session=?)" in await store._database.read(plan)
+
+
 async def test_a_window_is_read_from_the_tail_through_the_index(store: SQLiteSessionStore) -> None:
     store.release(await store.acquire("s", OWNER))
 

@@ -9,7 +9,7 @@ import pytest
 
 from agentrail.events import Event, MessageRecorded, TurnEnd, TurnStart
 from agentrail.messages import Message
-from agentrail.session import Owner, SQLiteSessionStore, recorded
+from agentrail.session import Deletion, Owner, SQLiteSessionStore, recorded
 from tests.session.held import held
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +38,40 @@ async def other(store: SQLiteSessionStore, tmp_path: Path) -> AsyncGenerator[SQL
 def asked(turn_id: str, text: str) -> list[Event]:
     """Return the events that begin a turn."""
     return [TurnStart(turn_id=turn_id), recorded(Message.user(text), turn_id)]
+
+
+async def test_a_session_in_which_another_store_runs_a_turn_is_in_use(
+    store: SQLiteSessionStore, other: SQLiteSessionStore
+) -> None:
+    lease = await other.acquire("s", OWNER, events=asked("t", "a long one"))
+    other.release(await other.acquire("idle", OWNER, events=[recorded(Message.user("hi"))]))
+    (summary,) = await store.sessions("tenant", "user", limit=1)
+    since = summary.updated_at + 1
+
+    assert list(await store.unused(since)) == ["idle"]
+    assert await store.delete("s", unused_since=since) is None
+    await other.append(lease, [TurnEnd(turn_id="t")])
+    other.release(lease)
+
+    assert list(await store.unused(since + 1)) == ["idle", "s"]
+    assert await store.delete("s", unused_since=since + 1) is not None
+
+
+async def test_of_two_stores_one_deletes_an_unused_session(
+    store: SQLiteSessionStore, other: SQLiteSessionStore
+) -> None:
+    store.release(await store.acquire("s", OWNER, events=[recorded(Message.user("hi"))]))
+    (summary,) = await store.sessions("tenant", "user")
+    deletions = list[Deletion | None]()
+
+    async def delete(mine: SQLiteSessionStore) -> None:
+        deletions.append(await mine.delete("s", unused_since=summary.updated_at + 1))
+
+    async with anyio.create_task_group() as stores:
+        stores.start_soon(delete, store)
+        stores.start_soon(delete, other)
+
+    assert deletions.count(None) == 1
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

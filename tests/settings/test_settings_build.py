@@ -20,9 +20,10 @@ from agentrail import (
 from agentrail.agent import Limits, Prices
 from agentrail.errors import ConfigRefused
 from agentrail.hook import Call
-from agentrail.host import configured
+from agentrail.host._configured import configured
 from agentrail.plugin import PackageSettings
 from agentrail.requests import ChatRequest, ChatResponse, ModelReply, ModelRequest, RequestContext
+from agentrail.secret import read_secrets
 from agentrail.settings import Declared, Reading, declared, read_settings
 from agentrail.tool import Rule
 
@@ -108,7 +109,7 @@ def reading(directory: Path, text: str, **variables: str) -> Reading:
 
 
 def made(directory: Path, text: str) -> Declared:
-    return declared(reading(directory, text))
+    return declared(reading(directory, text), read_secrets(directory, {}))
 
 
 def test_a_profile_is_made_with_all_that_it_says(code: Path) -> None:
@@ -315,7 +316,8 @@ def application() -> AppConfig:
 
 
 def over(code: Path, text: str, config: AppConfig | None = None, **variables: str) -> AppConfig:
-    return configured(config or application(), reading(code, text, **variables))
+    read = reading(code, text, **variables)
+    return configured(config or application(), read, read_secrets(code, {}))[0]
 
 
 def names(config: AppConfig) -> list[str]:
@@ -349,6 +351,15 @@ def test_a_plugin_is_switched_off(code: Path) -> None:
     assert names(over(code, "plugins: {entries: [{name: greeter, enabled: false}]}\n")) == ["other"]
 
 
+def test_entries_give_the_order_of_those_that_they_name(code: Path) -> None:
+    entries = "{name: other}, {name: new, object: 'mine:Greeter'}, {name: greeter}"
+    text = f"plugins: {{entries: [{entries}]}}\n"
+    config = over(code, text)
+
+    assert [type(plugin).__name__ for plugin in config.plugins][-1] == "Greeter"
+    assert names(config)[:2] == ["other", "greeter"]
+
+
 def test_a_plugin_is_replaced_in_its_place(code: Path) -> None:
     config = over(code, "plugins: {entries: [{name: greeter, object: 'mine:Greeter'}]}\n")
 
@@ -379,7 +390,7 @@ def test_the_master_switch_alone_takes_no_packages_in(code: Path) -> None:
 
 def test_packages_are_set_as_far_as_it_is_said(code: Path) -> None:
     own = PackageSettings(uploads=False, config={"a": {"x": 1}, "b": {"y": 2}})
-    text = "plugins: {directories: [there], entries: [{name: a, config: {z: 3}}]}\n"
+    text = "plugins: {directory: there, entries: [{name: a, config: {z: 3}}]}\n"
 
     packages = over(code, text, evolve(application(), packages=own)).packages
 

@@ -277,7 +277,7 @@ def test_a_text_is_no_number_and_no_switch(tmp_path: Path) -> None:
     told = faults(tmp_path, "plugins:\n  enabled: no\nserver:\n  port: '1'\n")
 
     assert told == [
-        "config_type agentrail.yaml:2: plugins.enabled: it must be true or false",
+        "config_type agentrail.yaml:2: plugins.enabled: it must be a list or true or false",
         "config_type agentrail.yaml:4: server.port: it must be a whole number",
     ]
 

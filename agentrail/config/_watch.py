@@ -1,4 +1,4 @@
-"""Directories of packages are looked at again when something in them has changed."""
+"""Directories are looked at again when something in them has changed."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ import anyio.to_thread
 from agentrail.errors import AgentrailError, ConfigError
 from agentrail.extras import pip_install
 
-_log = logging.getLogger("agentrail.registry")
+_log = logging.getLogger("agentrail.config")
 
 _GROUP_MS: Final = 50
 """How long changes are gathered before they are told; the quiet period is counted from there."""
@@ -33,7 +33,7 @@ def check_watch(directories: Sequence[Path]) -> None:
     try:
         import_module("watchfiles")
     except ImportError as error:
-        message = f"PackageSettings(watch=True) needs watchfiles: {pip_install('server')}"
+        message = f"watching directories needs watchfiles: {pip_install('server')}"
         raise ConfigError(message) from error
     for directory in directories:
         if not directory.is_dir():
@@ -47,13 +47,15 @@ async def watch(
     changed: Callable[[Path], Awaitable[None]],
     *,
     longest_seconds: float = 30.0,
+    file: Path | None = None,
 ) -> None:
     """Call a function each time when files in a directory changed, and then did not for a while.
 
     It is called once when watching begins, for what changed before that, and when another
     directory has come to that path.  When changes do not end, it is called ``longest_seconds``
     after the first.  What comes while it is called is told after that.  It is not called while
-    everybody may write to the directory.  Ends when cancelled.
+    everybody may write to the directory.  With ``file``, that one counts alone, wherever a link to
+    it leads.  Ends when cancelled.
     """
     some, ended = anyio.Event(), anyio.Event()
     latest = 0.0
@@ -71,7 +73,7 @@ async def watch(
             ended.set()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_follow, directory, note, ended)
+        tasks.start_soon(_follow, directory, file, note, ended)
         tasks.start_soon(tell_end)
         while True:
             await some.wait()
@@ -86,7 +88,12 @@ async def watch(
                 _log.error("changes in %s are not used: %s", directory, error.detail)
 
 
-async def _follow(directory: Path, note: Callable[[], None], ended: anyio.Event) -> None:
+async def _follow(
+    directory: Path,
+    file: Path | None,
+    note: Callable[[], None],
+    ended: anyio.Event,
+) -> None:
     """Call a function for what changes in the directory that is at a path, whichever it is."""
     fault, again = "", False
     while not ended.is_set():
@@ -95,7 +102,7 @@ async def _follow(directory: Path, note: Callable[[], None], ended: anyio.Event)
             if again:
                 _log.warning("%s is another directory now, and that one is watched", directory)
             fault, again = "", True
-            await _follow_one(directory, which, note, ended)
+            await _follow_one(directory, which, file, note, ended)
         except OSError as error:
             if fault != (fault := error.strerror or str(error)):
                 _log.error("%s cannot be watched, and is tried again: %s", directory, fault)
@@ -104,7 +111,11 @@ async def _follow(directory: Path, note: Callable[[], None], ended: anyio.Event)
 
 
 async def _follow_one(
-    directory: Path, which: tuple[str, int, int], note: Callable[[], None], ended: anyio.Event
+    directory: Path,
+    which: tuple[str, int, int],
+    file: Path | None,
+    note: Callable[[], None],
+    ended: anyio.Event,
 ) -> None:
     """Call a function for what changes in a directory until another one is at its path.
 
@@ -121,13 +132,15 @@ async def _follow_one(
         stop_event=ended,
         rust_timeout=_CHECK_MS,
         yield_on_timeout=True,
+        recursive=file is None,
     )
-    begun = False
+    begun, before = False, None
     async with aclosing(changes):
         async for found in changes:
-            if found or not begun:
+            present = None if file is None else await anyio.to_thread.run_sync(_looks_of, file)
+            if not begun or (found if file is None else present != before):
                 note()
-            begun = True
+            begun, before = True, present
             # One that is made after another is removed may have the other's number.
             if (Change.deleted, which[0]) in found:
                 return
@@ -143,6 +156,15 @@ def _which(directory: Path) -> tuple[str, int, int]:
     """
     found = directory.stat()
     return str(directory.absolute()), found.st_dev, found.st_ino
+
+
+def _looks_of(file: Path) -> tuple[int, ...]:
+    """Return what changes when a file does, or another one comes to its path."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _check_writers(directory: Path) -> None:

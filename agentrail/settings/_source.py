@@ -1,0 +1,77 @@
+"""Where a host reads its settings from, when it starts and whenever they have changed."""
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from attrs import field, frozen
+
+from agentrail.errors import ConfigRefused
+from agentrail.secret import Hider
+from agentrail.settings._read import Reading, read_file, read_settings
+
+_LOOKS: Final = 100
+"""How often a file is looked at again, at most, that is being written."""
+
+_APART: Final = 0.05
+"""Seconds between two looks."""
+
+
+def _environment() -> Mapping[str, str]:
+    return os.environ
+
+
+@frozen(slots=True)
+class SettingsSource:
+    """Where settings are read from, each time anew."""
+
+    path: Path | None
+    """The file; None has variables and options alone."""
+    variables: Mapping[str, str] = field(factory=_environment, repr=False)
+    flags: Mapping[str, tuple[str, object]] = field(factory=dict[str, tuple[str, object]])
+    """The values of settings by their paths, each behind its option."""
+    hidden: Hider = field(factory=Hider, repr=False)
+    """Hides the secrets that settings have, named or not, from when they are first known."""
+
+    def read(self) -> Reading:
+        """Return the settings.
+
+        Raises:
+            ConfigRefused: something is wrong with them; all of it is told.
+        """
+        return read_settings(self.path, self.variables, self.flags)
+
+    def mark(self) -> str:
+        """Return the SHA-256 of the file as it is; empty when it is not there."""
+        with suppress(ConfigRefused):
+            return sha256(read_file(self.path) if self.path is not None else b"").hexdigest()
+        return ""
+
+    def read_settled(self) -> Reading:
+        """Return the settings once nobody writes to the file, as far as that can be seen.
+
+        Raises:
+            ConfigRefused: something is wrong with them; all of it is told.
+        """
+        if self.path is None:
+            return self.read()
+        text = read_file(self.path)
+        for _ in range(_LOOKS):
+            time.sleep(_APART)
+            before, text = text, read_file(self.path)
+            if before == text:
+                break
+        return self.read_text(self.path.name, text)
+
+    def read_text(self, name: str, text: bytes) -> Reading:
+        """Return the settings that there are with another file; without a name, with none.
+
+        Raises:
+            ConfigRefused: something is wrong with them; all of it is told.
+        """
+        path = (self.path or Path()).with_name(name) if name else None
+        return read_settings(path, self.variables, self.flags, text)
