@@ -34,6 +34,7 @@ from agentrail.settings._revisions import (
     WholeRevision,
     add_revision,
     changes_between,
+    entry_of,
     newest,
     opened,
     pin,
@@ -42,7 +43,7 @@ from agentrail.settings._revisions import (
     sealed_text,
     write_pin,
 )
-from agentrail.settings._shown import shown_settings
+from agentrail.settings._shown import digest_of, shown_settings
 from agentrail.settings._source import SettingsSource
 from agentrail.settings._state import ConfigState, faults_of_error, waiting_for_restart
 from agentrail.settings._watched import watch_file
@@ -120,7 +121,7 @@ class Configuration:
             await anyio.to_thread.run_sync(self.keys)
             self.secrets = await anyio.to_thread.run_sync(self.look, self.reading)
         whole = self._whole(self.reading, self.secrets, last, "start", "application")
-        if last is not None and (_same(last, whole) or not serving):
+        if last is not None and (last.digest == whole.digest or not serving):
             self._revision = last
         elif self.follows or not serving:
             self._revision = whole
@@ -292,11 +293,10 @@ class Configuration:
             whole = self._whole(reading, secrets, self._revision, action, actor)
             if held is not None and held.file_digest == sha256(reading.text).hexdigest():
                 held = None  # the file says the same
-            if _same(self._revision, whole):
+            if self._revision.digest == whole.digest:
                 held = evolve(held, revision=self._revision.number) if held is not None else None
                 if held != self._pin:
-                    await self.database.write(partial(write_pin, pin=held))
-                    self._pin = held
+                    await self._repin(whole, held, request)
                 self.secrets = secrets
                 self._mend()
                 return self._revision
@@ -344,6 +344,17 @@ class Configuration:
             _log.info("the settings can be used again")
         self.faults = ()
 
+    async def _repin(self, whole: WholeRevision, held: Pin | None, request: str) -> None:
+        """Make it durable that the present revision counts instead of the file, or no more."""
+        entry = entry_of(whole, self._revision.number, self._revision.digest, request)
+
+        def job(connection: Connection) -> None:
+            write_pin(connection, held)
+            append(connection, entry, whole.at)
+
+        await self.database.write(job)
+        self._pin = held
+
     def _whole(
         self,
         reading: Reading,
@@ -360,7 +371,7 @@ class Configuration:
             actor=actor,
             action=action,
             file=reading.path.name if reading.path is not None else "",
-            digest=reading.digest,
+            digest=digest_of(settings),
             changes=() if before is None else changes_between(before.settings, settings),
             settings=settings,
         )
@@ -376,15 +387,7 @@ class Configuration:
             made = add_revision(connection, whole, reading.text, self.keys())
             pinned = evolve(held, revision=made.number) if held is not None else None
             write_pin(connection, pinned)
-            entry = Audit(
-                actor=whole.actor,
-                action=f"config.{whole.action}",
-                object=f"config:{made.number}",
-                detail=", ".join(change.path for change in whole.changes),
-                before=before,
-                after=whole.digest,
-                request=request,
-            )
+            entry = entry_of(whole, made.number, before, request)
             append(connection, entry, whole.at)
             return made, pinned
 
@@ -394,7 +397,3 @@ class Configuration:
     async def _changed(self, _directory: Path) -> None:
         with suppress(ConfigRefused, HostNotRunning):  # these are told where they arise
             await self.refresh("host")
-
-
-def _same(before: WholeRevision, whole: WholeRevision) -> bool:
-    return before.digest == whole.digest and not whole.changes

@@ -52,8 +52,8 @@ class Reading:
     """The file; None when there was none."""
     text: bytes = field(repr=False)
     """What is in the file."""
-    digest: str
-    """The SHA-256 of what was read, as hexadecimal digits."""
+    digest: str = field(repr=False)
+    """The SHA-256 of what was read, as hexadecimal digits; a secret could be guessed from it."""
 
 
 def find_settings(directory: Path) -> Path | None:

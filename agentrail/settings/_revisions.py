@@ -13,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 from attrs import frozen
 
+from agentrail.audit import Audit
 from agentrail.errors import ConfigError
 from agentrail.messages import Wire
 from agentrail.secret import KeyRing
@@ -102,6 +103,22 @@ def changes_between(
         for path in dict.fromkeys([*old, *new])
         if old.get(path) != new.get(path)
     ]
+
+
+def entry_of(whole: WholeRevision, number: int, before: str, request: str) -> Audit:
+    """Return the audit entry of what was asked for, and led to a revision.
+
+    ``before`` is the digest of the settings that were in force.
+    """
+    return Audit(
+        actor=whole.actor,
+        action=f"config.{whole.action}",
+        object=f"config:{number}",
+        detail=", ".join(change.path for change in whole.changes),
+        before=before,
+        after=whole.digest,
+        request=request,
+    )
 
 
 def add_revision(

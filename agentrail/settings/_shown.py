@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Final, cast
 
 import msgspec
@@ -60,6 +61,15 @@ def hidden_values(reading: Reading) -> Iterator[str]:
 
 def _data(reading: Reading) -> dict[str, object]:
     return cast("dict[str, object]", msgspec.to_builtins(reading.settings))
+
+
+def digest_of(settings: Sequence[ShownSetting]) -> str:
+    """Return the SHA-256 of settings as they are shown, and of which were said, as hexadecimal.
+
+    What is hidden counts by its fingerprint, so that it cannot be guessed.
+    """
+    said = [(each.path, each.value, each.source != "") for each in settings]
+    return sha256(msgspec.json.encode(said)).hexdigest()
 
 
 def _leaves(value: object, path: str, *, hide: bool) -> Iterator[tuple[str, object, bool]]:
