@@ -31,7 +31,7 @@ class UnreadableError(Exception):
 
 def _pdf(data: bytes) -> Iterator[str]:
     from pypdf import PasswordType, PdfReader  # noqa: PLC0415 - the one library of this kind
-    from pypdf.errors import DependencyError, LimitReachedError  # noqa: PLC0415
+    from pypdf.errors import LimitReachedError  # noqa: PLC0415
 
     try:
         reader = PdfReader(BytesIO(data))
@@ -41,8 +41,6 @@ def _pdf(data: bytes) -> Iterator[str]:
             yield page.extract_text() + "\n\n"
     except LimitReachedError as error:
         raise UnreadableError("it unpacks to more than is read of a document") from error
-    except DependencyError as error:
-        raise UnreadableError("it is encrypted with AES, which takes pypdf[crypto]") from error
 
 
 def _docx(data: bytes) -> Iterator[str]:

@@ -55,7 +55,7 @@ class Settled:
             ConfigRefused: something is wrong with them; all of it is told.
         """
         reading = _read(base, source)
-        secrets = secrets_for(base, source, reading)
+        secrets = secrets_for(data_dir_of(base, reading), source, reading)
         config, made = configured(base, reading, secrets)
         return cls(base, source, reading, secrets, made, config)
 
@@ -72,9 +72,9 @@ def key_file(data_dir: Path, reading: Reading | None) -> Path:
     return Path(named) if named is not None else data_dir / KEY_FILE
 
 
-def secrets_for(base: AppConfig, source: SettingsSource, reading: Reading) -> Secrets:
-    """Return the secrets that there are for settings; it blocks."""
-    data, places = data_dir_of(base, reading), reading.settings.secrets
+def secrets_for(data: Path, source: SettingsSource, reading: Reading) -> Secrets:
+    """Return the secrets that there are for settings, with a data directory; it blocks."""
+    places = reading.settings.secrets
     directory = None if places.directory is None else Path(places.directory)
     for value in hidden_values(reading):
         source.hidden.add(value)

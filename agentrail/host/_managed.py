@@ -152,7 +152,8 @@ class ManagedHost:
     def look(self, reading: Reading) -> Secrets:
         """Return the secrets that there are for settings; it blocks."""
         assert self.settled is not None  # noqa: S101 - who has no settings does not ask
-        return secrets_for(self.settled.base, self.settled.source, reading)
+        data = self.core.config.data_dir  # another one counts from the next start on
+        return secrets_for(data, self.settled.source, reading)
 
     async def apply(self, reading: Reading, secrets: Secrets, commit: Commit) -> None:
         """Go by other settings; see ``Configuration``."""

@@ -195,6 +195,10 @@ class Swapper:
         used = [plugin for table in tables for plugin in table.plugins]
         leaving = [plugin for each in held for plugin in each.plugins]
         await core.lives.keep([*used, *coming, *leaving])
-        await core.models.keep([each.models for each in compositions])
+        # While plugins were stopped, another composition may have come.
+        kept_models = [each.composition.models for each in core.generations]
+        if self._coming is not None:
+            kept_models.append(self._coming.models)
+        await core.models.keep(kept_models)
         for retirement in over:
             retirement.over()

@@ -43,6 +43,8 @@ class Lives:
     """Whether all were told to stop, and no other starts."""
     _lives: dict[int, _Life] = field(factory=dict[int, _Life], init=False)
     """By the identity of the plugin, in the order of their starts."""
+    _leaving: set[int] = field(factory=set[int], init=False)
+    """Those that are to be stopped, one after the other, unless one is wanted again."""
 
     async def start(self, hooks: HookTable, group: TaskGroup | None = None) -> None:
         """Start those plugins of a table that do not run yet, in order.
@@ -59,7 +61,12 @@ class Lives:
         complete = False
         try:
             for plugin in hooks.plugins:
-                if id(plugin) in self._lives:
+                self._leaving.discard(id(plugin))
+                life = self._lives.get(id(plugin))
+                if life is not None and life.stopping.is_set():
+                    await life.stopped.wait()
+                    self._lives.pop(id(plugin), None)
+                elif life is not None:
                     continue
                 if self._over:
                     raise HostNotRunning("the host stops, so no plugin starts")
@@ -87,11 +94,17 @@ class Lives:
         await self.keep(())
 
     async def _stop(self, lives: Sequence[_Life]) -> None:
+        self._leaving.update(id(life.plugin) for life in lives)
         with anyio.CancelScope(shield=True):
             for life in reversed(lives):
+                key = id(life.plugin)
+                if key not in self._leaving or self._lives.get(key) is not life:
+                    continue  # it is wanted again, or was stopped meanwhile
                 life.stopping.set()
                 await life.stopped.wait()
-                self._lives.pop(id(life.plugin), None)
+                if self._lives.get(key) is life:
+                    del self._lives[key]
+                    self._leaving.discard(key)
 
     def background(
         self, plugin: Plugin | None, task: Callable[[], Awaitable[object]], name: str = ""

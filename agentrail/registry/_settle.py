@@ -64,7 +64,7 @@ async def settle(
             _take_out(change)
         for change in changes:
             await _put_in(running, change)
-        _check_needs(entries)
+        _check_needs(entries, changes)
         retired = await swap(running.plugins())
         done = True
     finally:
@@ -118,8 +118,8 @@ async def _put_in(running: Running, change: _Change) -> None:
         raise PackageError(f"{new} was not loaded with its new settings: {why}") from error
 
 
-def _check_needs(entries: Mapping[str, Entry]) -> None:
-    """Return when all that is to be on has what it depends on.
+def _check_needs(entries: Mapping[str, Entry], changes: Sequence[_Change]) -> None:
+    """Return when what comes has what it depends on, and what stays can do without what leaves.
 
     Raises:
         PackageStateError: something has not.
@@ -130,9 +130,12 @@ def _check_needs(entries: Mapping[str, Entry]) -> None:
         for known in entry.versions.values()
         if known.plugin is not None
     }
-    for known in on.values():
+    changed = {change.entry.id for change in changes}
+    for id_, known in on.items():
         for need in needs(known.package):
             other = on.get(need.id)
+            if not changed & {id_, need.id}:
+                continue  # it is as it was
             if other is None or Version.parse(other.row.version) not in need.versions:
                 raise PackageStateError(f"{known} depends on another package: {need} is not on")
 

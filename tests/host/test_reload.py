@@ -542,6 +542,7 @@ def called(plugin: str) -> bool:
     return any(plugin in seen for seen in SEEN.values())
 
 
+@pytest.mark.timeout(300)
 async def test_under_fifty_changes_a_hundred_streams_fail_nothing_and_mix_nothing(
     tmp_path: Path,
 ) -> None:

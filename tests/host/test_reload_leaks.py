@@ -117,6 +117,7 @@ async def quiet(site: Site) -> None:
     await anyio.wait_all_tasks_blocked()
 
 
+@pytest.mark.timeout(300)
 async def test_a_thousand_changes_leave_nothing_behind(tmp_path: Path) -> None:
     said = UNWATCHED | variables(0)
     site = site_of(tmp_path, "", source=lambda _: SettingsSource(None, said))
@@ -143,6 +144,7 @@ async def test_a_thousand_changes_leave_nothing_behind(tmp_path: Path) -> None:
     SEEN.clear()
 
 
+@pytest.mark.timeout(300)
 async def test_settings_that_are_refused_leave_nothing_behind(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,4 +192,5 @@ async def test_what_is_left_behind_would_be_seen(tmp_path: Path) -> None:
         assert grown["tests.host.reloading.Marks"] == 3
         left.clear()
         gc.collect()
-        assert objects()["agentrail.host._generation.Generation"] == 1
+        kind = "agentrail.host._generation.Generation"
+        assert objects()[kind] == before[kind]

@@ -34,7 +34,7 @@ async def test_a_digest_differs_with_a_secret_and_cannot_be_guessed_from_elsewhe
     tmp_path: Path,
 ) -> None:
     one = await digests(
-        tmp_path / "one", with_key("first1"), with_key("second"), with_key("first1")
+        made(tmp_path / "one"), with_key("first1"), with_key("second"), with_key("first1")
     )
     other = await digests(made(tmp_path / "other"), with_key("first1"))
 
