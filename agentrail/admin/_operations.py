@@ -262,7 +262,7 @@ OPERATIONS: Final[Sequence[Operation[Any, Any]]] = (
     Operation(
         method="POST",
         path="/api/config/rollback",
-        may="operate",
+        may="administer",
         handler=rollback_config,
         query=Nothing,
         body=Rollback,

@@ -116,7 +116,6 @@ def test_what_each_operation_demands_is_agreed() -> None:
             f"POST {one}/rollback",
             f"GET {one}/logs",
             "POST /api/config/reload",
-            "POST /api/config/rollback",
         },
         "publish": {"POST /api/plugins/upload"},
         "administer": {
@@ -124,6 +123,7 @@ def test_what_each_operation_demands_is_agreed() -> None:
             f"POST {one}/approve",
             f"POST {one}/release",
             f"POST {one}/config",
+            "POST /api/config/rollback",
             "GET /api/secrets",
             "PUT /api/secrets/{secret}",
             "DELETE /api/secrets/{secret}",
