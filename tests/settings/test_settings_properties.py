@@ -604,13 +604,15 @@ MUCH = {
 }
 
 
-def test_of_a_file_with_very_much_that_is_wrong_the_first_is_told(tmp_path: Path) -> None:
-    for name, (text, _) in MUCH.items():
-        (tmp_path / f"{name}.json").write_text(text)
-    said = in_child(tmp_path, *(f"{name}.json" for name in MUCH))
-    assert [int(each.split()[0]) for each in said] == [count for _, count in MUCH.values()]
-    assert all(f"{name}.json:1: " in each for name, each in zip(MUCH, said, strict=True))
-    assert max(map(len, said)) < 1000
+@pytest.mark.parametrize("name", MUCH)
+def test_of_a_file_with_very_much_that_is_wrong_the_first_is_told(
+    tmp_path: Path, name: str
+) -> None:
+    text, count = MUCH[name]
+    (tmp_path / "much.json").write_text(text)
+    (said,) = in_child(tmp_path, "much.json")
+    assert said.startswith(f"{count} much.json:1: ")
+    assert len(said) < 1000
 
 
 def test_what_may_not_be_read_or_leads_nowhere_is_told(tmp_path: Path) -> None:
