@@ -1,6 +1,7 @@
 """The settings and the secrets of a host, over HTTP."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 from msgspec import Meta
@@ -96,7 +97,7 @@ async def list_secrets(call: Call, _query: Nothing, _body: Nothing) -> Response:
 
 async def set_secret(call: Call, _query: Nothing, body: SecretValue) -> Response:
     """Seal a secret, and go by it from now on."""
-    name = call.request.path_params["secret"]
+    name = _secret_name(call)
     await call.managed.vault.set(name, body.value, call.actor, request=call.request_id)
     await call.managed.look_again(call.actor, call.request_id)
     return Response(status_code=204)
@@ -104,7 +105,7 @@ async def set_secret(call: Call, _query: Nothing, body: SecretValue) -> Response
 
 async def delete_secret(call: Call, _query: Nothing, _body: Nothing) -> Response:
     """Keep a sealed secret no more."""
-    name = call.request.path_params["secret"]
+    name = _secret_name(call)
     await call.managed.vault.delete(name, call.actor, request=call.request_id)
     await call.managed.look_again(call.actor, call.request_id)
     return Response(status_code=204)
@@ -113,13 +114,32 @@ async def delete_secret(call: Call, _query: Nothing, _body: Nothing) -> Response
 async def rotate_secrets(call: Call, _query: Nothing, _body: Nothing) -> Response:
     """Seal everything anew with a new key, and drop the one before it."""
     managed = call.managed
-    file, request = managed.key_file(), call.request_id
+    also = seal_anew if managed.configuration is None else managed.configuration.seal_anew
+    rotate = partial(rotate_keys, managed.vault, managed.key_file(), call.actor, also=also)
+    _check_leads(call)
     try:
-        count = await rotate_keys(managed.vault, file, call.actor, request=request, also=seal_anew)
+        count = await rotate(request=call.request_id)
     except ConfigError as error:  # its keys are not in that file
         raise RequestError(error.detail) from error
     await managed.look_again(call.actor, call.request_id)
     return reply(Rotated(count))
+
+
+def _secret_name(call: Call) -> str:
+    """Return the name of the secret that is to be changed, by whoever may change some."""
+    _check_leads(call)
+    name: str = call.request.path_params["secret"]
+    return name
+
+
+def _check_leads(call: Call) -> None:
+    """Return when what is changed here is known to the host that goes by it.
+
+    Raises:
+        HostNotRunning: another process does.
+    """
+    if call.managed.configuration is not None:
+        call.managed.configuration.check_leads()
 
 
 def _match(call: Call) -> int | None:

@@ -14,6 +14,7 @@ from agentrail.admin._feed import EVENT_STREAM, AllEventsQuery, EventsQuery
 from agentrail.admin._upload import FORM, ZIP
 from agentrail.errors import Fault
 from agentrail.messages import Wire
+from agentrail.secret import NAME
 
 DESCRIPTION: Final = "/api/openapi.json"
 """Where the description is."""
@@ -23,7 +24,7 @@ _PATH_PARAMETERS: Final[Mapping[str, Mapping[str, object]]] = {
     "name": {"type": "string", "pattern": ID},
     "token": {"type": "string"},
     "revision": {"type": "integer", "minimum": 1},
-    "secret": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$"},
+    "secret": {"type": "string", "pattern": f"^{NAME.pattern}$"},
 }
 
 

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from agentrail.audit import AuditEntry
 from agentrail.cli._console import print_json, print_table, time_text
-from agentrail.cli._door import Door, reach_records
+from agentrail.cli._door import Door, reach
 from agentrail.cli._options import Where
 from agentrail.errors import ConfigError
 from agentrail.messages import Wire
@@ -50,7 +50,7 @@ def verify(where: Where, head: str | None) -> bool:
         print(f"{standing}: {found.entries} entries, head {found.entries}:{found.head}")
         return found.whole
 
-    return reach_records(where, work)
+    return reach(where, "records", work)
 
 
 def show(where: Where, prefix: str, limit: int, *, as_json: bool) -> None:
@@ -82,4 +82,4 @@ def show(where: Where, prefix: str, limit: int, *, as_json: bool) -> None:
         head = ["entry", "time", "who", "what", "object", "outcome", "change", "why"]
         print_table(head, rows)
 
-    reach_records(where, work)
+    reach(where, "records", work)

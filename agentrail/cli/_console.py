@@ -24,6 +24,11 @@ def print_aside(console: Console, text: str) -> None:
     console.print(Text(text, style="dim"), soft_wrap=True)
 
 
+def remark(text: str) -> None:
+    """Print a remark to standard error, without what would steer a terminal."""
+    print_aside(Console(stderr=True, highlight=False), printable(text))
+
+
 def print_table(
     head: Sequence[str], rows: Sequence[Sequence[str]], dim: Collection[str] = ()
 ) -> None:

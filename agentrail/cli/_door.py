@@ -1,15 +1,16 @@
-"""How a command reaches the packages of a host: as a client of its API, whether it runs or not.
+"""How a command reaches a host: as a client of its API, whether it runs or not.
 
-While a host has a data directory open, it is asked over HTTP, so that what it runs changes and is
-audited there.  Where none has, the same API answers in this process from the data directory, and
-none of the packages' code runs.
+A host that runs is looked for first, and asked over HTTP, so that what it runs changes and is
+audited there; nothing is made of the settings here.  Where none runs, the same API answers in this
+process from the data directory, and none of the packages' code runs.
 """
 
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -18,29 +19,37 @@ import msgspec
 from attrs import frozen
 
 from agentrail.cli._announce import Address
+from agentrail.cli._console import remark
 from agentrail.cli._kept import Kept
-from agentrail.cli._load import application, load_app
+from agentrail.cli._load import application, found_settings, load_app
 from agentrail.cli._options import Where
-from agentrail.cli._settings import source, without_secrets
 from agentrail.errors import (
     AgentrailError,
     ConfigError,
-    ConfigRefused,
     HostNotRunning,
+    SettingsNotFound,
     StorageError,
 )
-from agentrail.host import AgentApp, AgentHost
+from agentrail.host import AgentHost, AppConfig, SettingsSource
 from agentrail.messages import Wire
-from agentrail.registry import Packages, alone_in
+from agentrail.registry import alone_in
 from agentrail.secret import DATABASE
 from agentrail.storage import Presence
 
 T = TypeVar("T")
 
+About = Literal["packages", "settings", "secrets", "records"]
+"""What a command is about; records are the audit log and the tokens."""
+
 TOKEN: Final = "AGENTRAIL_TOKEN"  # noqa: S105 - the name of a variable
 
 _TIMEOUT: Final = httpx.Timeout(10, read=900)
 """Seconds; a package has its time to start, and the runs that use it have theirs to end."""
+
+_NO_SETTINGS: Final = (
+    "there are no settings here: put an agentrail.yaml beside app.py, or name a file with "
+    "AGENTRAIL_CONFIG"
+)
 
 _HERE: Final = "http://127.0.0.1"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -64,8 +73,13 @@ class Door:
     """A client of a host's API."""
 
     client: httpx.AsyncClient
-    running: bool
-    """Whether a host answers, or what is kept of one."""
+    data: Path | None = None
+    """Where that is kept which answers when no host does."""
+
+    @property
+    def running(self) -> bool:
+        """Whether a host answers."""
+        return self.data is None
 
     async def ask(
         self,
@@ -129,8 +143,8 @@ def _told(response: httpx.Response) -> Answered:
     return Answered(problem.code, detail)
 
 
-def reach(where: Where, work: Callable[[Door], Awaitable[T]]) -> T:
-    """Return what is done with a host's packages: by the host, or for lack of one in this process.
+def reach(where: Where, about: About, work: Callable[[Door], Awaitable[T]]) -> T:
+    """Return what is done with a host: by itself, or for lack of one in this process.
 
     Raises:
         AgentrailError: there is no such host, or it refuses.
@@ -139,58 +153,79 @@ def reach(where: Where, work: Callable[[Door], Awaitable[T]]) -> T:
         elsewhere = urlsplit(_checked(where.url)).hostname not in _LOOPBACK
         given = os.environ.get(TOKEN)
         return anyio.run(partial(_over_http, where.url, given, work, proxies=elsewhere))
+    note, looked = _running(where)
+    if note is not None:
+        # Who may read the data directory may have a token made, also when theirs is of no use.
+        given = None if about == "records" else os.environ.get(TOKEN)
+        return anyio.run(partial(_over_http, note.url, given or note.token, work, proxies=False))
+    host, kept = _left(where, about, looked)
+    if about == "records":  # of these no process keeps a copy
+        return anyio.run(_in_database, host, kept, work)
+    if host.part(Presence).others():
+        raise _in_use(host)
+    return anyio.run(_in_place, host, kept, work)
+
+
+def _running(where: Where) -> tuple[Address | None, Sequence[Path]]:
+    """Return what the host that runs here tells of itself, and the data directories looked at.
+
+    Nothing is made of settings for that, and they may be refused.
+    """
+    settings: SettingsSource | None = None
+    with suppress(ConfigError):
+        settings = found_settings()
+    given = where.data_dir or os.environ.get("AGENTRAIL_DATA_DIR")
+    said = Path(given) if given else _said(settings)
+    if settings is not None and said is not None and (given or _note(said) is not None):
+        return _note(said), [said]
     try:
-        host = load_app(where.app, where.data_dir).host
-    except ConfigRefused:
-        # A host that runs goes on with the settings that it had.
-        data = application(where.app, where.data_dir).data_dir
-        note = _note(Presence(data / DATABASE))
-        if note is None:
-            raise
-    else:
-        host.part(Packages)
-        note = _note(host.part(Presence))
-        if note is None and host.part(Presence).others():
-            raise _in_use(host)
-        if note is None:
-            return anyio.run(_in_place, host, work)
-    token = os.environ.get(TOKEN) or note.token
-    return anyio.run(partial(_over_http, note.url, token, work, proxies=False))
+        base, own = application(where.app, where.data_dir)
+    except AgentrailError:  # a host that runs was started with another
+        base, own = AppConfig(profiles=()), None
+    data = _said(own) or base.data_dir
+    looked, note = [said or data, data], _note(data)
+    if note is not None and data != looked[0]:
+        remark(f"the host that answers has its data in {str(data)!r}, and not in {str(said)!r}")
+    return note, list(dict.fromkeys(looked))
 
 
-def _note(presence: Presence) -> Address | None:
-    note = next(filter(None, presence.others().values()), None)
-    return None if note is None else msgspec.json.decode(note, type=Address)
+def _said(settings: SettingsSource | None) -> Path | None:
+    """Return the data directory that settings say, as far as that can be told."""
+    with suppress(ConfigError):
+        reading = None if settings is None else settings.places()
+        if reading is not None and "data_dir" in reading.layered.sources:
+            return Path(reading.settings.data_dir)
+    return None
 
 
-def reach_records(where: Where, work: Callable[[Door], Awaitable[T]]) -> T:
-    """Return what is done with the audit log and the tokens, of which no process keeps a copy.
+def _note(data: Path) -> Address | None:
+    found = next(filter(None, Presence(data / DATABASE).others().values()), None)
+    return None if found is None else msgspec.json.decode(found, type=Address)
+
+
+def _left(where: Where, about: About, looked: Sequence[Path]) -> tuple[AgentHost, Kept]:
+    """Return what there is of a host that does not run.
 
     Raises:
-        AgentrailError: there is no such host, or it refuses.
+        AgentrailError: it cannot be told, or the application keeps nothing of this.
     """
-    if where.url is not None:
-        return reach(where, work)
     try:
+        if about != "packages":
+            host, kept = Kept.found(where)
+            if about == "settings" and kept.managed.configuration is None:
+                raise SettingsNotFound(_NO_SETTINGS)
+            remark(f"no host answers here: this is about what is kept in {_data(host)}")
+            return host, kept
         host = load_app(where.app, where.data_dir).host
-    except ConfigRefused:
-        return reach(where, work)  # the host that runs knows where its data is
-    return anyio.run(_in_database, host, work)
+        return host, Kept.of(host)
+    except AgentrailError:
+        places = " and ".join(repr(str(each)) for each in looked)
+        remark(f"no host answers in {places}: name one with --data-dir or --url")
+        raise
 
 
-def reach_secrets(where: Where, work: Callable[[Door], Awaitable[T]]) -> T:
-    """Return what is done with secrets; settings may name those that nobody has yet.
-
-    Raises:
-        AgentrailError: there is no such host, or it refuses.
-    """
-    try:
-        return reach(where, work)
-    except ConfigRefused as error:
-        if any(fault.code != "config_secret" for fault in error.faults):
-            raise
-    host = load_app(where.app, where.data_dir, without_secrets(source())).host
-    return anyio.run(_in_place, host, work)
+def _data(host: AgentHost) -> str:
+    return repr(str(host.core.config.data_dir))
 
 
 def _checked(url: str) -> str:
@@ -207,14 +242,13 @@ async def _over_http(
     async with httpx.AsyncClient(
         base_url=url, headers=headers, timeout=_TIMEOUT, trust_env=proxies
     ) as client:
-        return await work(Door(client, running=True))
+        return await work(Door(client))
 
 
-async def _in_place(host: AgentHost, work: Callable[[Door], Awaitable[T]]) -> T:
+async def _in_place(host: AgentHost, kept: Kept, work: Callable[[Door], Awaitable[T]]) -> T:
     """Do it in this process, which opens the packages as a host does, and runs none of them."""
-    kept, presence = Kept.of(host), host.part(Presence)
-    done: list[T] = []
-    failure: AgentrailError | None = None
+    presence, done = host.part(Presence), list[T]()
+    failure: AgentrailError | OSError | SystemExit | None = None
     async with AsyncExitStack() as stack, anyio.create_task_group() as group:
         try:
             if not stack.enter_context(alone_in(host.core.config.data_dir)):
@@ -224,10 +258,11 @@ async def _in_place(host: AgentHost, work: Callable[[Door], Awaitable[T]]) -> T:
             stack.callback(presence.leave)
             await kept.start(group)
             try:
-                done.append(await _asked(kept.app(host), work))
+                done.append(await _asked(host, kept, work))
             finally:
                 await kept.packages.events.flush()  # before what writes them ends
-        except AgentrailError as error:  # the task group would wrap it
+        except (AgentrailError, OSError, SystemExit) as error:
+            # The task group would wrap it; what is printed may be for somebody who is gone.
             failure = error
         group.cancel_scope.cancel()
     if failure is not None:
@@ -235,22 +270,21 @@ async def _in_place(host: AgentHost, work: Callable[[Door], Awaitable[T]]) -> T:
     return done[0]
 
 
-async def _in_database(host: AgentHost, work: Callable[[Door], Awaitable[T]]) -> T:
-    kept = Kept.of(host)
+async def _in_database(host: AgentHost, kept: Kept, work: Callable[[Door], Awaitable[T]]) -> T:
     async with AsyncExitStack() as stack:
         await kept.open(stack)
-        return await _asked(kept.app(host), work)
+        return await _asked(host, kept, work)
 
 
-async def _asked(app: AgentApp, work: Callable[[Door], Awaitable[T]]) -> T:
-    transport = httpx.ASGITransport(app)
+async def _asked(host: AgentHost, kept: Kept, work: Callable[[Door], Awaitable[T]]) -> T:
+    data, transport = host.core.config.data_dir, httpx.ASGITransport(kept.app(host))
     async with httpx.AsyncClient(transport=transport, base_url=_HERE) as client:
-        return await work(Door(client, running=False))
+        return await work(Door(client, data))
 
 
 def _in_use(host: AgentHost) -> StorageError:
     message = (
-        f"another process has the packages in {str(host.core.config.data_dir)!r} open and does not "
+        f"another process has the packages in {_data(host)} open and does not "
         "tell where it is served: it may be starting; try again, name it with --url, or stop it"
     )
     return StorageError(message)

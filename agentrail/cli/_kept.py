@@ -6,6 +6,7 @@ They are put together of the parts that a host has; only what would run somethin
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from anyio.abc import TaskGroup
@@ -13,6 +14,11 @@ from attrs import evolve, frozen
 
 from agentrail.access import Tokens
 from agentrail.admin import Managed, PackageLogs, api_routes
+from agentrail.cli._load import application, found_settings
+from agentrail.cli._options import Where
+from agentrail.cli._settings import SettingsPart
+from agentrail.config import read_document
+from agentrail.errors import ConfigError, ConfigRefused, Fault
 from agentrail.hook import Plugin
 from agentrail.host import AgentApp, AgentHost
 from agentrail.package import Loaded, Package, PluginContext
@@ -28,6 +34,14 @@ _RUNNING_ALONE: Final = frozenset(
 )
 """Events that tell what a running host does."""
 
+_PLACES: Final = ("data_dir", "secrets", "roles")
+"""The settings that tell where things are and who may do what; nothing is made of them."""
+
+_NOTHING: Final = (
+    "the application has neither settings nor packages: put an agentrail.yaml beside its app.py, "
+    "name a file with AGENTRAIL_CONFIG, or say AppConfig(packages=PackageSettings(...))"
+)
+
 
 @frozen
 class Kept:
@@ -37,6 +51,39 @@ class Kept:
     tokens: Tokens
     database: Database
     managed: Managed
+    faults: Sequence[Fault] = ()
+    """What is wrong with the settings."""
+
+    @classmethod
+    def found(cls, where: Where) -> tuple[AgentHost, "Kept"]:
+        """Return a host of which nothing is made that settings declare, and what there is of it.
+
+        Raises:
+            ConfigError: the application cannot be loaded.
+            ConfigRefused: settings are refused, and do not tell where its data is.
+        """
+        base, own = application(where.app, where.data_dir)
+        source = found_settings() or own
+        if source is None and base.packages is None:
+            raise ConfigError(_NOTHING)
+        if source is None:
+            host = AgentHost.of(base)
+            return host, cls.of(host)
+        faults: Sequence[Fault] = ()
+        try:
+            reading = source.read()
+        except ConfigRefused as error:
+            reading, faults = source.places(), error.faults
+            if "data_dir" not in reading.layered.sources and not _is_document(source.path):
+                raise  # it may name another data directory
+        data = reading.layered.data
+        places = {name: data[name] for name in _PLACES if name in data}
+        host = AgentHost.of(base, SettingsPart.of(source, places))
+        kept = cls.of(host)
+        assert kept.managed.configuration is not None  # noqa: S101 - the host has settings
+        configuration = evolve(kept.managed.configuration, source=source, reading=reading)
+        managed = evolve(kept.managed, configuration=configuration)
+        return host, evolve(kept, managed=managed, faults=faults)
 
     @classmethod
     def of(cls, host: AgentHost) -> "Kept":
@@ -86,14 +133,28 @@ class Kept:
     async def start(self, group: TaskGroup) -> None:
         """See ``Extension``."""
         await self.packages.start(group)
-        if self.managed.configuration is not None:
-            await self.managed.configuration.start(group, serving=False)
+        configuration = self.managed.configuration
+        if configuration is not None:
+            await configuration.start(group, serving=False)
+            if not configuration.state.pinned:  # else the next host does not go by the file
+                configuration.faults = self.faults
 
     def app(self, host: AgentHost) -> AgentApp:
         """Return an application with the API; who may write to the data directory may use it."""
         host.core.config = evolve(host.core.config, authenticator=None)
         host.extension = self
         return AgentApp(host)
+
+
+def _is_document(path: Path | None) -> bool:
+    """Tell whether it can be told what a file of settings names."""
+    if path is None:
+        return True
+    try:
+        read_document(path.name, path.read_bytes() if path.is_file() else b"[", 1 << 20)
+    except (OSError, ConfigRefused):
+        return False
+    return True
 
 
 class _Decided(Events):

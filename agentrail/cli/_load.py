@@ -56,28 +56,31 @@ def load_app(
         ConfigRefused: the settings cannot be used.
     """
     _prepare(data_dir)
-    if settings is None and has_settings():
-        settings = import_module("agentrail.cli._settings").source()
+    settings = settings or found_settings()
     if settings is None:
         app = _loaded(spec)
     else:
         hide_printed(settings.hidden)
-        app = create_app(application(spec, data_dir), settings)
+        app = create_app(application(spec, data_dir)[0], settings)
     hide_printed(app.host.core.hide)  # the application may have added handlers
     return app
 
 
-def application(spec: str, data_dir: Path | None = None) -> AppConfig:
-    """Return what an application says, without settings; nothing, where there is no ``app.py``.
+def application(spec: str, data_dir: Path | None = None) -> tuple[AppConfig, SettingsSource | None]:
+    """Return what an application says without settings, and where it has some of its own.
+
+    Where there is no ``app.py``, it says nothing.
 
     Raises:
         ConfigError: as ``load_app``.
     """
     _prepare(data_dir)
     if spec == USUAL and not any(Path(name).exists() for name in ("app.py", "app")):
-        return AppConfig(profiles=())
+        return AppConfig(profiles=()), None
     host = _loaded(spec).host
-    return host.core.config if host.settled is None else host.settled.base
+    if host.settled is None:
+        return host.core.config, None
+    return host.settled.base, host.settled.source
 
 
 def _prepare(data_dir: Path | None) -> None:
@@ -86,6 +89,15 @@ def _prepare(data_dir: Path | None) -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+
+
+def found_settings() -> SettingsSource | None:
+    """Return where settings are read that are found here; None where there are none.
+
+    Raises:
+        ConfigRefused: several files are found.
+    """
+    return import_module("agentrail.cli._settings").source() if has_settings() else None
 
 
 def has_settings() -> bool:

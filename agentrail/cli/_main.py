@@ -1,5 +1,6 @@
 """The command line."""
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 from agentrail.cli._chat import chat as run_chat
-from agentrail.cli._console import print_error
+from agentrail.cli._console import print_aside, print_error, printable
 from agentrail.cli._doctor import doctor as run_doctor
 from agentrail.cli._explain import explain as run_explain
 from agentrail.cli._explain_turn import explain_turn
@@ -267,5 +268,19 @@ def main() -> None:
     try:
         app()
     except AgentrailError as error:
-        print_error(Console(stderr=True, highlight=False), error.code, error.detail)
+        err = Console(stderr=True, highlight=False)
+        print_error(err, error.code, error.detail)
+        named = Path(os.environ.get("AGENTRAIL_CONFIG", ""))
+        if isinstance(error, ConfigRefused) and named.name in {f.file for f in error.faults}:
+            print_aside(err, printable(f"AGENTRAIL_CONFIG says {str(named)!r}"))
         sys.exit(2)
+    finally:
+        _write_out()
+
+
+def _write_out() -> None:
+    """Write what was printed, unless whoever read it has gone."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # Python would tell it at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

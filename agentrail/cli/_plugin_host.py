@@ -18,13 +18,21 @@ from agentrail.cli._console import (
     print_json,
     print_table,
     printable,
+    remark,
     time_text,
 )
 from agentrail.cli._door import Answered, Door, reach
 from agentrail.cli._input import Input, at_terminal
 from agentrail.cli._options import Where
 from agentrail.cli._plugin_files import placed
-from agentrail.cli._plugin_print import happened, line_of, print_package, print_request, switch_text
+from agentrail.cli._plugin_print import (
+    happened,
+    line_of,
+    print_package,
+    print_request,
+    switch_text,
+    why_not,
+)
 from agentrail.config import read_document
 from agentrail.errors import (
     ConfigError,
@@ -45,7 +53,7 @@ _ON: Final = frozenset({State.ENABLING, State.ACTIVE, State.IDLE, State.DRAINING
 
 _LISTED: Final = "'agentrail plugin list' prints those that are there"
 
-_STOPPED: Final = "no host runs here: what is enabled starts with the next one"
+_STOPPED: Final = "no host runs here, on {!r}: what is enabled starts with the next one"
 
 
 class _Plugins(Wire, frozen=True):
@@ -104,13 +112,13 @@ def show_plugins(where: Where, keyword: str | None, state: str | None, *, as_jso
         print_table(["plugin", "version", "state", "switch", "type", "description"], rows)
         err = Console(stderr=True, highlight=False)
         for each in shown:
-            for what in filter(None, [each.error, *each.warnings]):
+            for what in filter(None, [why_not(each), *each.warnings]):
                 print_aside(err, f"{each.id}: {line_of(what)}")
         for place, why in answer.broken.items():
             print_aside(err, f"{place} is not used: {line_of(why)}")
         _tell_stopped(door)
 
-    reach(where, work)
+    reach(where, "packages", work)
 
 
 def inspect_plugin(where: Where, package: str, *, as_json: bool) -> None:
@@ -172,7 +180,7 @@ def install_plugin(where: Where, path: Path, *, yes: bool) -> bool:
         _print_outcome(door, found)
         return True
 
-    return reach(where, work)
+    return reach(where, "packages", work)
 
 
 def approve_plugin(where: Where, package: str, asked: Asked) -> None:
@@ -258,7 +266,7 @@ def remove_plugin(where: Where, package: str, version: str | None, *, yes: bool)
     async def work(door: Door) -> bool:
         found = await door.ask(PackageInfo, "GET", _path(package))
         if not yes and not await _agreed(f"Remove {what}? [y/N] "):
-            print_aside(Console(stderr=True, highlight=False), "nothing was removed")
+            remark("nothing was removed")
             return False
         params = {"version": version} if version else {}
         await door.send("DELETE", _path(found.id), params=params)
@@ -278,7 +286,7 @@ def show_logs(where: Where, package: str) -> None:
     async def work(door: Door) -> None:
         found = await door.ask(_Logs, "GET", _path(package, "logs"))
         if not door.running:
-            print_aside(Console(stderr=True, highlight=False), "logs are kept while a host runs")
+            remark("logs are kept while a host runs")
         for line in found.logs:
             print(f"{time_text(line.at)} {line.level:7} {line_of(line.message)}")
             if line.error:
@@ -339,7 +347,7 @@ def _reach_package(where: Where, package: str, work: Callable[[Door], Awaitable[
                     raise Answered(error.code, f"{error.detail}; {more}") from error
             raise
 
-    return reach(where, told)
+    return reach(where, "packages", told)
 
 
 async def _agreed(question: str) -> bool:
@@ -363,7 +371,8 @@ def _as_kept(door: Door, package: PackageInfo) -> PackageInfo:
         msgspec.structs.replace(each, state=_state(door, each.state)) for each in package.versions
     ]
     state = _state(door, package.state)
-    return msgspec.structs.replace(package, state=state, versions=versions)
+    off = "" if package.enabled and not door.running else package.why_off
+    return msgspec.structs.replace(package, state=state, versions=versions, why_off=off)
 
 
 def _state(door: Door, state: str) -> str:
@@ -379,4 +388,4 @@ def _print_outcome(door: Door, package: PackageInfo) -> None:
 
 def _tell_stopped(door: Door) -> None:
     if not door.running:
-        print_aside(Console(stderr=True, highlight=False), _STOPPED)
+        remark(_STOPPED.format(str(door.data)))

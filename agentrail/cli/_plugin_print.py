@@ -45,7 +45,7 @@ def print_package(package: PackageInfo) -> None:
         ("tags", ", ".join(package.tags)),
         ("digest", package.digest),
         ("previous", package.previous or ""),
-        ("error", package.error),
+        ("error", why_not(package)),
         ("description", package.description),
     ]
     console.print(Text(package.id, style="bold"), soft_wrap=True)
@@ -84,3 +84,8 @@ def happened(event: PackageEvent) -> str:
 def switch_text(package: PackageInfo) -> str:
     """Return whether a package is to be on, and whether an administrator said so."""
     return f"{'on' if package.enabled else 'off'}{', set' if package.overridden else ''}"
+
+
+def why_not(package: PackageInfo) -> str:
+    """Return why a package does not run; nothing where it does, or would with a host."""
+    return package.error or (f"it is off: {package.why_off}" if package.why_off else "")

@@ -134,6 +134,17 @@ def _revisions() -> ModuleType:
     return import_module("agentrail.cli._revisions")
 
 
+@config.command("state")
+def config_state(
+    as_json: Json = False,
+    application: AppOption = "app:app",
+    data_dir: DataDir = None,
+    url: Url = None,
+) -> None:
+    """Print which settings a host goes by, and what is wrong with its file of them."""
+    _revisions().show_state(Where(application, data_dir, url), as_json=as_json)
+
+
 @config.command("history")
 def config_history(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The last so many.")] = 50,

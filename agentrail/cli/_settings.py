@@ -2,14 +2,20 @@
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Final, cast
 
-from attrs import evolve
+import msgspec
+from attrs import frozen
 from rich.console import Console
 
-from agentrail.cli._console import print_aside, print_json, print_table, printable
-from agentrail.errors import ConfigError
+from agentrail.cli._console import print_json, print_table, printable, remark
+from agentrail.cli._load import USUAL, application
+from agentrail.errors import AgentrailError, ConfigError, ConfigRefused
+from agentrail.host import AgentHost
+from agentrail.secret import KEY_VARIABLE, PREFIX
 from agentrail.settings import (
     Reading,
     SettingsSource,
@@ -17,6 +23,14 @@ from agentrail.settings import (
     settings_schema,
     shown_settings,
 )
+
+_OF_CODE: Final = ("tools", "context_providers", "permissions")
+"""What a profile has of the application's code, and rules about it."""
+
+_CODE: Final = re.compile(
+    r"(plugins\.entries|middlewares)\.\d+\.object|profiles\.\d+\.(tools|context_providers)\.\d+"
+)
+"""The settings that name something of the application's code."""
 
 
 def source(
@@ -32,17 +46,21 @@ def source(
     return SettingsSource(path, os.environ, flags or {})
 
 
-def without_secrets(settings: SettingsSource) -> SettingsSource:
-    """Return settings of a host that is not to run, in the place of those that name secrets.
+@frozen(slots=True)
+class SettingsPart(SettingsSource):
+    """A part of settings that were read, and the secrets."""
 
-    Nothing is made of their plugins, and providers are asked nothing.
+    @classmethod
+    def of(cls, source: SettingsSource, data: Mapping[str, object]) -> "SettingsPart":
+        """Return settings that have no more than some data."""
+        name = source.path.name if source.path is not None else "variables"
+        secret = (KEY_VARIABLE, PREFIX)
+        variables = {k: v for k, v in source.variables.items() if k.startswith(secret)}
+        return cls(None, variables, {key: (name, data[key]) for key in data}, source.hidden)
 
-    Raises:
-        ConfigRefused: they cannot be used; every fault is told.
-    """
-    providers = settings.read().settings.providers
-    keys = {f"providers.{name}.api_key": ("", None) for name in providers}
-    return evolve(settings, flags={**settings.flags, **keys, "plugins.entries": ("", [])})
+    def mark(self) -> str:
+        """Return nothing, so that no revision is used in the place of these."""
+        return ""
 
 
 def print_schema() -> None:
@@ -57,9 +75,84 @@ def check_settings(file: Path | None) -> None:
         ConfigRefused: they cannot; every fault is told.
         ConfigError: there is no file.
     """
-    reading = _read(file)
+    found = source(file)
+    reading = _read(found)
+    _compare(found, reading)
     told = printable(f"{reading.path} can be used")
     Console(highlight=False).print(told, markup=False, soft_wrap=True)
+
+
+def _compare(source: SettingsSource, reading: Reading) -> None:
+    """Return when settings fit the application that is here, as far as nothing is made of them.
+
+    What was not looked at is told, and secrets that nobody has here.
+
+    Raises:
+        ConfigRefused: they do not; every fault is told.
+    """
+    try:
+        base, _ = application(USUAL)
+    except ConfigRefused:  # it has settings of its own
+        raise
+    except AgentrailError as error:
+        why, *_ = error.detail.splitlines()
+        remark(f"they were compared with no application: {why}")
+        return
+    own = {plugin.name for plugin in base.plugins}
+    part = SettingsPart.of(source, _without_code(reading.layered.data, own))
+    try:
+        host = AgentHost.of(base, part)
+    except ConfigRefused as error:
+        placed = [reading.layered.fault(f.code, f.message, f.key) for f in error.faults]
+        raise ConfigRefused(placed) from error
+    host.composition.check_profiles()
+    secrets = host.settled.secrets if host.settled is not None else None
+    for each in shown_settings(reading, secrets):
+        value = each.value
+        named = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+        if named.get("set") is False:
+            remark(f"{each.source}: {each.path}: nobody has the secret {named['secret']!r} here")
+    if any(map(_CODE.fullmatch, reading.layered.sources)):
+        remark(
+            "not looked at: what they name of the application's code; 'agentrail doctor' makes it"
+        )
+
+
+def _without_code(data: Mapping[str, object], own: Collection[str]) -> Mapping[str, object]:
+    """Return settings for which none of the application's code runs, nor are secrets needed."""
+    profiles = [_without(each, *_OF_CODE) for each in _tables(data.get("profiles", ()))]
+    providers = msgspec.convert(data.get("providers", {}), dict[str, dict[str, object]])
+    steps = msgspec.convert(data.get("middlewares", ()), list[str | dict[str, object]])
+    plugins = _table(data.get("plugins", {}))
+    entries: list[object] = []
+    for each in _tables(plugins.get("entries", ())):
+        # Without values, a configuration is still one.
+        plain = {**each, "config": dict.fromkeys(_table(each.get("config", {})))}
+        if "object" in each:
+            plain = {"name": each["name"]} if each["name"] in own else {**plain, "enabled": False}
+        entries.append(plain)
+    return {
+        **data,
+        "profiles": profiles,
+        "providers": {name: _without(each, "api_key") for name, each in providers.items()},
+        "middlewares": [
+            {**each, "enabled": False} if isinstance(each, dict) and "object" in each else each
+            for each in steps
+        ],
+        "plugins": {**plugins, "entries": entries},
+    }
+
+
+def _table(value: object) -> dict[str, object]:
+    return msgspec.convert(value, dict[str, object])
+
+
+def _tables(value: object) -> Sequence[dict[str, object]]:
+    return msgspec.convert(value, list[dict[str, object]])
+
+
+def _without(table: Mapping[str, object], *names: str) -> Mapping[str, object]:
+    return {name: value for name, value in table.items() if name not in names}
 
 
 def show_settings(file: Path | None, *, as_json: bool, every: bool) -> None:
@@ -68,7 +161,7 @@ def show_settings(file: Path | None, *, as_json: bool, every: bool) -> None:
     Raises:
         ConfigRefused: they cannot be used; every fault is told.
     """
-    reading = _read(file, needed=False)
+    reading = _read(source(file), needed=False)
     found = [each for each in shown_settings(reading) if every or each.source]
     if as_json:
         print_json(found)
@@ -79,11 +172,10 @@ def show_settings(file: Path | None, *, as_json: bool, every: bool) -> None:
     ]
     print_table(["setting", "value", "from"], [(p, v, s or "default") for p, v, s in rows])
     if not every:
-        print_aside(Console(stderr=True), "all others have their defaults: --all shows them")
+        remark("all others have their defaults: --all shows them")
 
 
-def _read(file: Path | None, *, needed: bool = True) -> Reading:
-    found = source(file)
+def _read(found: SettingsSource, *, needed: bool = True) -> Reading:
     if found.path is None and needed:
         message = "there is no agentrail.yaml, .toml or .json here: name a file"
         raise ConfigError(message)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from agentrail.access import NewToken, TokenInfo
 from agentrail.cli._console import print_aside, print_json, print_table, time_text
-from agentrail.cli._door import Answered, Door, reach_records
+from agentrail.cli._door import Answered, Door, reach
 from agentrail.cli._options import Where
 from agentrail.errors import TokenNotFound
 from agentrail.messages import Wire
@@ -32,7 +32,7 @@ def create(where: Where, user: str, roles: Sequence[str]) -> None:
         print_aside(err, what)
         print(made.token)
 
-    reach_records(where, work)
+    reach(where, "records", work)
 
 
 def show(where: Where, *, as_json: bool) -> None:
@@ -53,7 +53,7 @@ def show(where: Where, *, as_json: bool) -> None:
         ]
         print_table(["token", "begins with", "user", "roles", "made"], rows)
 
-    reach_records(where, work)
+    reach(where, "records", work)
 
 
 def revoke(where: Where, token: str) -> None:
@@ -73,4 +73,4 @@ def revoke(where: Where, token: str) -> None:
             raise Answered(error.code, message) from error
         print(f"revoked {token}")
 
-    reach_records(where, work)
+    reach(where, "records", work)

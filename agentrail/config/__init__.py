@@ -13,7 +13,7 @@ from agentrail.config._document import (
 from agentrail.config._layers import Layer, Layered, Source, file_layer, layered, nearest
 from agentrail.config._schema import coerced, faults_of
 from agentrail.config._variables import environment_layer, filled_in
-from agentrail.config._watch import check_watch, watch
+from agentrail.config._watch import check_watch, everybody_writes, watch
 
 __all__ = [
     "Document",
@@ -24,6 +24,7 @@ __all__ = [
     "checked",
     "coerced",
     "environment_layer",
+    "everybody_writes",
     "faults_of",
     "file_layer",
     "filled_in",

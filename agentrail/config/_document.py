@@ -11,6 +11,7 @@ from typing import Final, NoReturn, cast
 
 from attrs import field, frozen
 
+from agentrail.config._keys import called, is_name
 from agentrail.config._limits import DEEPEST, LONGEST_NUMBER, LONGEST_PATH, MOST
 from agentrail.errors import ConfigRefused, Fault
 
@@ -28,6 +29,8 @@ _TOML_MARK: Final = re.compile(
 )
 """What a statement may have inside that looks like the end of it, and its end."""
 _TOML_PLACE: Final = re.compile(r"\(at line (\d+)")
+_QUOTED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
+_CHARACTER: Final = len(r"'\uffff'")
 _JSON_MARK: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:\n]|[^\s"{}\[\],:]+')
 _LARGEST_INT: Final = 2**63
 
@@ -146,11 +149,17 @@ def _toml(file: str, text: str, above: int) -> Mapping[str, object]:
         place = _TOML_PLACE.search(str(error))
         # What is wrong at the end is said without a line.
         line = int(place[1]) if place else text.rstrip().count("\n") + 1
-        _refuse(file, shown(re.sub(r" \(at .*\)$", "", str(error))), line + above)
+        said = re.sub(r" \(at .*\)$", "", str(error))
+        _refuse(file, shown(_QUOTED.sub(_told, said)), line + above)
     except RecursionError:
         _refuse(file, f"it is nested deeper than {DEEPEST} levels")
     except ValueError:  # of more digits than Python reads
         _refuse(file, "a number in it is too large")
+
+
+def _told(quoted: re.Match[str]) -> str:
+    """Return what a message quotes: a character, or a key, which may be a secret by mistake."""
+    return quoted[0] if len(quoted[0]) <= _CHARACTER or is_name(quoted[0][1:-1]) else "'…'"
 
 
 def _json(file: str, text: str) -> Mapping[str, object]:
@@ -177,7 +186,7 @@ def _json(file: str, text: str) -> Mapping[str, object]:
     except ValueError as error:
         _refuse(file, str(error))
     if twice:
-        message = f"the key {shown(twice[0], 80)!r} stands there twice"
+        message = f"{called(twice[0])} stands there twice"
         _refuse(file, message, _repeated(_json_lines(text)))
     if not isinstance(data, dict):
         _refuse(file, "it must be an object")

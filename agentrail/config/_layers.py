@@ -49,10 +49,10 @@ class Layered:
             path = path.rpartition(".")[0]
         return Source("default")
 
-    def fault(self, code: str, message: str, path: str = "") -> Fault:
-        """Return a fault with its place."""
+    def fault(self, code: str, message: str, path: str = "", key: str | None = None) -> Fault:
+        """Return a fault with its place; ``key`` is told of it when the path is not to be."""
         source = self.source(path)
-        return Fault(code, message, source.name, source.line, shown(path))
+        return Fault(code, message, source.name, source.line, shown(path if key is None else key))
 
 
 def file_layer(document: Document) -> Layer:

@@ -8,7 +8,8 @@ from typing import Final, cast
 
 from jsonschema_rs import ValidationError, ValidationErrorKind, validator_for
 
-from agentrail.config._document import Document, checked, inside, shown
+from agentrail.config._document import Document, checked, inside
+from agentrail.config._keys import is_name
 from agentrail.config._layers import Layered
 from agentrail.errors import ConfigRefused, Fault
 
@@ -25,6 +26,18 @@ _KINDS: Final = {
     "integer": "a whole number",
     "number": "a number",
     "null": "null",
+}
+_BOUNDS: Final = (
+    ValidationErrorKind.Minimum,
+    ValidationErrorKind.ExclusiveMinimum,
+    ValidationErrorKind.Maximum,
+    ValidationErrorKind.ExclusiveMaximum,
+)
+_BOUND: Final = {
+    "minimum": "at least",
+    "exclusiveMinimum": "more than",
+    "maximum": "at most",
+    "exclusiveMaximum": "less than",
 }
 _YES: Final = frozenset({"true", "yes", "on", "1"})
 _NO: Final = frozenset({"false", "no", "off", "0"})
@@ -90,16 +103,27 @@ def _told(error: ValidationError, settings: Layered, schema: Schema) -> Iterator
         for key in kind.unexpected:
             near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            message = f"there is no setting {shown(key, 80)!r} here{hint}"
-            yield settings.fault("config_unknown", message, ".".join([*at, key]))
+            yield _unknown(settings, at, key, hint)
     elif isinstance(kind, ValidationErrorKind.Required):
         yield settings.fault("config_missing", f"{kind.property!r} is missing", path)
     elif isinstance(kind, ValidationErrorKind.Enum):
         yield settings.fault("config_value", _one_of(kind.options, error.instance), path)
+    elif isinstance(kind, _BOUNDS):
+        message = f"it must be {_BOUND[kind.name]} {kind.limit}"
+        yield settings.fault("config_value", message, path)
     else:
         told = [part["description"] for part in _parts(schema, at) if "description" in part]
         hint = f": {told[0]}" if told and isinstance(kind, ValidationErrorKind.Pattern) else ""
         yield settings.fault("config_value", f"{error.message}{hint}", path)
+
+
+def _unknown(settings: Layered, at: Sequence[str], key: str, hint: str) -> Fault:
+    """Return a fault of a key that is no setting; one that is no name may be a secret."""
+    path = ".".join([*at, key])
+    if is_name(key):
+        return settings.fault("config_unknown", f"there is no setting {key!r} here{hint}", path)
+    message = f"there is a key here that is no setting{hint}"
+    return settings.fault("config_unknown", message, path, ".".join(at))
 
 
 def _of_forms(error: ValidationError, settings: Layered, schema: Schema) -> Iterator[Fault]:

@@ -167,6 +167,19 @@ def _looks_of(file: Path) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
+def everybody_writes(place: Path | int) -> bool:
+    """Return whether everybody may write to a file or directory, at a path or opened.
+
+    Nobody may where it is mounted to be read alone, as containers mount settings.
+
+    Raises:
+        OSError: nothing is there.
+    """
+    if os.name != "posix" or not os.stat(place).st_mode & stat.S_IWOTH:  # noqa: PTH116 - or opened
+        return False
+    return not os.statvfs(place).f_flag & os.ST_RDONLY
+
+
 def _check_writers(directory: Path) -> None:
     """Return unless everybody may write to a directory.
 
@@ -174,9 +187,9 @@ def _check_writers(directory: Path) -> None:
         ConfigError: everybody may.
     """
     try:
-        mode = directory.stat().st_mode
+        everybody = everybody_writes(directory)
     except OSError:  # it is gone, and what was in it is too
         return
-    if os.name == "posix" and mode & stat.S_IWOTH:
+    if everybody:
         message = f"{directory} is not watched: everybody may write to it; chmod o-w {directory}"
         raise ConfigError(message)

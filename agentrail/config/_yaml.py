@@ -11,6 +11,7 @@ from typing import Final, NoReturn, cast
 import yaml
 from attrs import define, field
 
+from agentrail.config._keys import called
 from agentrail.config._limits import DEEPEST, LONGEST_NUMBER, LONGEST_PATH, MOST
 from agentrail.errors import ConfigRefused, Fault
 
@@ -141,7 +142,7 @@ class _Builder:
         if key == "<<" and event.implicit[0]:
             self.refuse("'<<' is not taken: write the keys, or name the whole with '*'", line)
         if key in frame.value:
-            self.refuse(f"the key {key[:80]!r} stands there twice", line)
+            self.refuse(f"{called(key)} stands there twice", line)
         frame.key, frame.line = key, line
 
     def _put(self, value: object, line: int, size: int) -> str:

@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from typing import cast
 
-from attrs import frozen
+from attrs import field, frozen
+
+
+def _writable(text: str) -> str:
+    """Return a text that can be written: halves of characters are escaped."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 @frozen(slots=True)
@@ -19,10 +24,10 @@ class Fault:
     """
 
     code: str
-    message: str
-    file: str = ""
+    message: str = field(converter=_writable)
+    file: str = field(default="", converter=_writable)
     line: int | None = None
-    key: str = ""
+    key: str = field(default="", converter=_writable)
 
     def __str__(self) -> str:
         """Return the fault as one line, as ``file:line: key: message``."""

@@ -80,7 +80,10 @@ def create_app(config: AppConfig, settings: SettingsSource | None = None) -> Age
         CompositionError: profiles, plugins, tools or routes do not fit together.
         ConfigRefused: something is wrong with the settings.
     """
-    return AgentApp(AgentHost.of(config, settings))
+    host = AgentHost.of(config, settings)
+    if settings is not None:  # else they may be put over it later
+        host.composition.check_profiles()
+    return AgentApp(host)
 
 
 def _telling(send: Send, answering: Answering) -> Send:

@@ -79,6 +79,15 @@ class Composition:
         """
         return resolve(self.agents, agent_id)
 
+    def check_profiles(self) -> None:
+        """Return when there is somebody to answer; settings may still bring the first one.
+
+        Raises:
+            CompositionError: there is no profile.
+        """
+        if not self.agents:
+            raise CompositionError(["there is no profile: an application needs at least one"])
+
 
 def compose(
     config: AppConfig, models: Models, watchdog: Watchdog, generation: int, *, rules: bool
@@ -93,8 +102,6 @@ def compose(
     """
     hooks, hook_faults = compile_hooks(config.plugins)
     faults = list(hook_faults)
-    if not config.profiles:
-        faults.append("there is no profile: an application needs at least one")
     agents: dict[str, Served] = {}
     for profile in config.profiles:
         if profile.id in agents:

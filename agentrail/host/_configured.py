@@ -1,12 +1,13 @@
 """An application with settings: what a file and the environment add to it and change in it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from attrs import evolve, frozen
 
-from agentrail.errors import ConfigError, ConfigRefused
+from agentrail.errors import CompositionError, ConfigError, ConfigRefused
 from agentrail.hook import Plugin
 from agentrail.host._config import AppConfig
 from agentrail.plugin import PackageSettings
@@ -17,17 +18,18 @@ from agentrail.settings import (
     Reading,
     SettingsSource,
     declared,
+    faults_of_error,
     hidden_values,
     is_on,
     opened,
     pinned,
-    read_settings,
 )
 
 _NO_PLUGIN: Final = (
     "the application has no plugin of this name, and takes no packages: name its 'object', or the "
     "directory of packages in plugins.directory"
 )
+_NOBODY: Final = "there is no plugin {!r}, and the application takes no packages"
 _NO_CONFIG: Final = (
     "the application's code has made this plugin: name an 'object' that takes config"
 )
@@ -35,29 +37,41 @@ _NO_CONFIG: Final = (
 
 @frozen(slots=True)
 class Settled:
-    """An application with the settings that it starts with."""
+    """An application, and the settings that it starts with."""
 
     base: AppConfig
     """The application without them."""
     source: SettingsSource
     reading: Reading
     secrets: Secrets
-    made: Declared
-    """What was made of them."""
-    config: AppConfig
-    """The application with them over it."""
 
     @classmethod
     def of(cls, base: AppConfig, source: SettingsSource) -> "Settled":
-        """Read settings, or those that somebody went back to, and return the application with them.
+        """Read settings, or those that somebody went back to.
 
         Raises:
             ConfigRefused: something is wrong with them; all of it is told.
         """
         reading = _read(base, source)
-        secrets = secrets_for(data_dir_of(base, reading), source, reading)
-        config, made = configured(base, reading, secrets)
-        return cls(base, source, reading, secrets, made, config)
+        data = data_dir_of(base, reading)
+        keys = key_file(data, reading)
+        return cls(base, source, reading, secrets_for(data, source, reading, keys))
+
+
+@contextmanager
+def placing(reading: Reading) -> Generator[None]:
+    """Tell the places in settings of what does not fit together, where it is theirs.
+
+    Raises:
+        ConfigRefused: some of it is.
+    """
+    try:
+        yield
+    except CompositionError as error:
+        faults = faults_of_error(error, reading)
+        if any(fault.file for fault in faults):
+            raise ConfigRefused(faults) from error
+        raise
 
 
 def data_dir_of(base: AppConfig, reading: Reading) -> Path:
@@ -66,36 +80,37 @@ def data_dir_of(base: AppConfig, reading: Reading) -> Path:
     return Path(reading.settings.data_dir) if said else base.data_dir
 
 
-def key_file(data_dir: Path, reading: Reading | None) -> Path:
-    """Return where the key is of what is sealed."""
-    named = reading.settings.secrets.key_file if reading is not None else None
+def key_file(data_dir: Path, reading: Reading) -> Path:
+    """Return where the key is of what is sealed, of a host that starts with settings."""
+    named = reading.settings.secrets.key_file
     return Path(named) if named is not None else data_dir / KEY_FILE
 
 
-def secrets_for(data: Path, source: SettingsSource, reading: Reading) -> Secrets:
+def secrets_for(data: Path, source: SettingsSource, reading: Reading, keys: Path) -> Secrets:
     """Return the secrets that there are for settings, with a data directory; it blocks."""
     places = reading.settings.secrets
     directory = None if places.directory is None else Path(places.directory)
     for value in hidden_values(reading):
         source.hidden.add(value)
-    return read_secrets(data, source.variables, directory, key_file(data, reading), source.hidden)
+    return read_secrets(data, source.variables, directory, keys, source.hidden)
 
 
 def _read(base: AppConfig, source: SettingsSource) -> Reading:
     """Return the settings, or those that somebody went back to while the file is as it was."""
+    refused: ConfigRefused | None = None
     try:
         reading = source.read()
-        present = reading
-    except ConfigRefused:
+    except ConfigRefused as error:
         # What is in the file may be what somebody went back from.
-        present = read_settings(None, source.variables, source.flags)
-        reading = None
-    data = data_dir_of(base, present)
+        reading, refused = source.places(), error
+    data = data_dir_of(base, reading)
     found = pinned(data / DATABASE)
     if found is None or found[0].file_digest != source.mark():
-        return source.read() if reading is None else reading
+        if refused is not None:
+            raise refused
+        return reading
     pin, name, sealed = found
-    ring = read_keys(source.variables, key_file(data, present))
+    ring = read_keys(source.variables, key_file(data, reading))
     if ring is None:
         raise ConfigError(
             f"the host is at revision {pin.revision} of its settings, which is sealed, and its key "
@@ -126,17 +141,25 @@ def configured(
         if profile.id in known
     ]
     own = {plugin.name for plugin in config.plugins}
-    takes = _packages(config, reading, made) is not None
+    packages = _packages(config, reading, made)
     faults += [
         read.fault("config_value", _NO_PLUGIN, f"plugins.entries.{at}.name")
         for at, entry in enumerate(settings.plugins.entries)
-        if entry.object is None and entry.name not in own and not takes
+        if entry.object is None and entry.name not in own and packages is None
     ]
     faults += [
         read.fault("config_conflict", _NO_CONFIG, f"plugins.entries.{at}.config")
         for at, entry in enumerate(settings.plugins.entries)
         if entry.object is None and entry.name in own and entry.config
     ]
+    enabled = settings.plugins.enabled
+    if packages is None and not isinstance(enabled, bool):
+        there = own | {entry.name for entry in settings.plugins.entries}
+        faults += [
+            read.fault("config_value", _NOBODY.format(name), f"plugins.enabled.{at}")
+            for at, name in enumerate(enabled)
+            if name not in there
+        ]
     if faults:
         raise ConfigRefused(faults)
     declared_names = {provider.name for provider in made.providers}
@@ -151,7 +174,7 @@ def configured(
         profiles=[*config.profiles, *made.profiles],
         providers=[*kept, *made.providers],
         plugins=_plugins(config, reading, made.plugins),
-        packages=_packages(config, reading, made),
+        packages=packages,
         model_middleware=[*made.model_middleware, *config.model_middleware],
         tool_middleware=[*made.tool_middleware, *config.tool_middleware],
         roles={**config.roles, **settings.roles},
@@ -173,6 +196,8 @@ def _plugins(config: AppConfig, reading: Reading, made: Mapping[str, Plugin]) ->
     plugins = reading.settings.plugins
     entries = {entry.name: entry for entry in plugins.entries}
     own = {plugin.name: plugin for plugin in config.plugins}
+    if len(own) < len(config.plugins):
+        return config.plugins  # it is told where they are composed
     # Those that are named stand where some of them stood, in the order of the entries.
     named = iter([name for name in entries if name in own])
     order = [next(named) if name in entries else name for name in own]

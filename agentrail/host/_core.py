@@ -9,6 +9,7 @@ from opentelemetry.trace import Tracer
 
 from agentrail.errors import HostNotRunning
 from agentrail.hook import Breaker, Funnel, Watchdog, Watcher, active_tracer, late_spans
+from agentrail.host._check import check_kinds
 from agentrail.host._compose import Composition, compose
 from agentrail.host._config import AppConfig
 from agentrail.host._generation import Generation
@@ -17,7 +18,7 @@ from agentrail.host._live import LiveTurns
 from agentrail.host._problems import Hide, hiding_failures
 from agentrail.model import Models
 from agentrail.plugin import Lives
-from agentrail.session import SessionStore
+from agentrail.session import MemorySessionStore, SessionStore, SQLiteSessionStore
 from agentrail.storage import Blobs
 from agentrail.telemetry import Content, Instruments, active_instruments
 
@@ -63,6 +64,22 @@ class Core:
     """Whether what ran at the end of the grace was told to stop."""
     _busy: int = field(default=0, init=False)
     _idle: anyio.Event = field(init=False)
+
+    @classmethod
+    def of(cls, config: AppConfig, hide: Hide = str) -> "Core":
+        """Return the parts of an application's host; nothing is started or opened yet.
+
+        Raises:
+            CompositionError: the application's parts do not fit together.
+        """
+        check_kinds(config)
+        store: SessionStore = config.store or SQLiteSessionStore(
+            config.data_dir / "sessions.db", config.clock
+        )
+        # Files are to last as long as the sessions do that they came with.
+        lasting = not isinstance(store, MemorySessionStore)
+        blobs = Blobs(config.data_dir / "attachments" if lasting else None, config.clock)
+        return cls(config, store, Models(config.providers), Watchdog(config.clock), blobs, hide)
 
     def __attrs_post_init__(self) -> None:
         """Compose the application, and prepare the plugins' lives."""
@@ -134,6 +151,7 @@ class Core:
 
     def begin(self) -> None:
         """Serve what the application says, traced and measured as the process has providers."""
+        self.first.check_profiles()
         self.tracer, self.instruments = active_tracer(), active_instruments()
         self.generations.clear()
         self.serve(self.first)

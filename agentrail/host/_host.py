@@ -17,14 +17,12 @@ from agentrail.errors import (
     SessionNotFound,
 )
 from agentrail.events import ApprovalDecided
-from agentrail.hook import Watchdog
 from agentrail.host._admit import Caller
 from agentrail.host._begin import answered, begin
 from agentrail.host._blocking import watched_loop
-from agentrail.host._check import check_kinds
 from agentrail.host._compose import Composition
 from agentrail.host._config import AppConfig
-from agentrail.host._configured import Settled
+from agentrail.host._configured import Settled, configured, placing
 from agentrail.host._control import (
     cancel_turn,
     decide_call,
@@ -42,7 +40,6 @@ from agentrail.host._retention import keep_retention
 from agentrail.host._stream import RunStream
 from agentrail.ids import check_id
 from agentrail.messages import AttachedFile, Attachment
-from agentrail.model import Models
 from agentrail.requests import (
     ChatRequest,
     ChatResponse,
@@ -54,9 +51,8 @@ from agentrail.requests import (
     TurnStatus,
 )
 from agentrail.route import Route
-from agentrail.session import MemorySessionStore, Owner, SessionStore, SQLiteSessionStore
+from agentrail.session import Owner
 from agentrail.settings import SettingsSource
-from agentrail.storage import Blobs
 
 T = TypeVar("T")
 
@@ -106,25 +102,19 @@ class AgentHost:
             CompositionError: the application's parts do not fit together.
             ConfigRefused: something is wrong with the settings.
         """
-        settled = None if settings is None else Settled.of(config, settings)
-        config = config if settled is None else settled.config
-        check_kinds(config)
-        models = Models(config.providers)
-        watchdog = Watchdog(config.clock)
-        store: SessionStore = config.store or SQLiteSessionStore(
-            config.data_dir / "sessions.db", config.clock
-        )
-        # Files are to last as long as the sessions do that they came with.
-        lasting = not isinstance(store, MemorySessionStore)
-        blobs = Blobs(config.data_dir / "attachments" if lasting else None, config.clock)
-        hide = str if settled is None else settled.secrets.hidden
-        core = Core(config, store, models, watchdog, blobs, hide)
+        settled, made, core = None, None, None
+        if settings is not None:
+            settled = Settled.of(config, settings)
+            config, made = configured(settled.base, settled.reading, settled.secrets)
+            with placing(settled.reading):
+                core = Core.of(config, settled.secrets.hidden)
+        core = core or Core.of(config)
         if config.packages is None and settled is None:
             return cls(core)
         # Who has neither packages nor settings does not pay for the import.
         from agentrail.host._managed import ManagedHost  # noqa: PLC0415
 
-        return cls(core, ManagedHost.of(core, settled), settled)
+        return cls(core, ManagedHost.of(core, settled, made), settled)
 
     def part(self, kind: type[T]) -> T:
         """Return a part that not every host has, as ``host.part(Packages)``.

@@ -1,7 +1,8 @@
 """What administrators deal with in a host: its packages, settings, secrets and tokens."""
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from importlib.metadata import version
@@ -14,20 +15,26 @@ from attrs import define, evolve, field
 from agentrail import access, audit, registry, secret, settings
 from agentrail.access import Tokens
 from agentrail.admin import Managed, PackageLogs, api_routes
-from agentrail.errors import ConfigRefused, StorageError
-from agentrail.host._configured import (
-    Settled,
-    configured,
-    key_file,
-    secrets_for,
-)
+from agentrail.errors import ConfigError, ConfigRefused, StorageError
+from agentrail.host._configured import Settled, configured, key_file, secrets_for
 from agentrail.host._core import Core, shielded
 from agentrail.host._swap import Swapper
 from agentrail.package import InProcess, PackageStore
 from agentrail.plugin import PackageSettings, secret_variable
 from agentrail.registry import Events, Inventory, Packages, Running, alone_in, hiding, note_calls
 from agentrail.route import Route
-from agentrail.secret import DATABASE, KeyRing, Secrets, Vault, make_keys, read_keys, read_secrets
+from agentrail.secret import (
+    DATABASE,
+    KEY_FILE,
+    KeyRing,
+    Secrets,
+    Vault,
+    make_keys,
+    read_keys,
+    read_secrets,
+    sealed_in,
+    sealed_with,
+)
 from agentrail.session import SQLiteSessionStore
 from agentrail.settings import Commit, Configuration, Declared, Reading
 from agentrail.storage import Database, Presence
@@ -35,6 +42,7 @@ from agentrail.storage import Database, Presence
 SCHEMAS = (audit.SCHEMA, registry.SCHEMA, access.SCHEMA, settings.SCHEMA, secret.SCHEMA)
 """Of the database, in the order in which releases have added them."""
 
+_log = logging.getLogger("agentrail.host")
 
 NO_PACKAGES = PackageSettings(uploads=False)
 """What a host goes by whose application takes no packages."""
@@ -46,7 +54,9 @@ class ManagedHost:
 
     core: Core
     settled: Settled | None
-    """The application and its settings; None where there are none."""
+    """The application and the settings that it starts with; None where there are none."""
+    made: Declared | None
+    """What was made of those in force."""
     database: Database
     presence: Presence
     """Whoever opens the database is there for the others that would, as commands do."""
@@ -58,13 +68,10 @@ class ManagedHost:
     tokens: Tokens = field(init=False)
     vault: Vault = field(init=False)
     configuration: Configuration | None = field(default=None, init=False)
-    _made: Declared | None = field(default=None, init=False)
-    _coming: Secrets | None = field(default=None, init=False)
-    """Those of settings that are being tried."""
     _stack: AsyncExitStack = field(init=False)
 
     @classmethod
-    def of(cls, core: Core, settled: Settled | None) -> "ManagedHost":
+    def of(cls, core: Core, settled: Settled | None, made: Declared | None) -> "ManagedHost":
         """Return what is managed of a host; nothing is opened yet."""
         data, clock = core.config.data_dir, core.config.clock
         given = core.config.packages or NO_PACKAGES
@@ -75,6 +82,7 @@ class ManagedHost:
         host = cls(
             core,
             settled,
+            made,
             database,
             Presence(data / DATABASE),
             Swapper(core, given.drain_seconds),
@@ -104,7 +112,6 @@ class ManagedHost:
         host.tokens = Tokens(database, clock, lambda: core.config.roles)
         host.vault = Vault(database, clock, host.keys)
         if settled is not None:
-            host._made = settled.made
             host.configuration = Configuration(
                 settled.source,
                 database,
@@ -114,29 +121,47 @@ class ManagedHost:
                 host.apply,
                 settled.reading,
                 settled.secrets,
+                revive=host.swapper.revive,
             )
         return host
 
-    def given(self, packages: PackageSettings) -> PackageSettings:
+    def given(
+        self, packages: PackageSettings, secret: Callable[[str], str | None] | None = None
+    ) -> PackageSettings:
         """Return settings of packages with the host's secrets, unless the application has some."""
         if packages.secrets is not secret_variable:
             return packages
-        return evolve(packages, secrets=self._secret)
+        return evolve(packages, secrets=secret or self._secret)
 
     def _secret(self, name: str) -> str | None:
-        found = self.secrets if self.configuration is None else self.configuration.secrets
-        return (self._coming or found).value(name)
+        return self._in_force.value(name)
 
     def keys(self) -> KeyRing:
-        """Return the keys of what is sealed, and make one where there is none; it blocks."""
+        """Return the keys of what is sealed, and make one where there was none; it blocks.
+
+        Raises:
+            ConfigError: they are gone, or cannot be used.
+        """
+        ring, file = self._read_keys(), self.key_file()
+        if ring is None and self._in_force.keyed:
+            raise ConfigError(
+                f"the key file {str(file)!r} is gone, and what it sealed cannot be opened: put it "
+                "back; a host that is started without it makes a new one"
+            )
+        return ring or make_keys(file)
+
+    def _read_keys(self) -> KeyRing | None:
         variables = self.settled.source.variables if self.settled is not None else os.environ
-        file = self.key_file()
-        return read_keys(variables, file) or make_keys(file)
+        return read_keys(variables, self.key_file())
 
     def key_file(self) -> Path:
-        """Return where the key is of what is sealed."""
-        reading = self.configuration.reading if self.configuration is not None else None
-        return key_file(self.core.config.data_dir, reading)
+        """Return where the key is of what is sealed; another one counts from the next start on."""
+        data = self.core.config.data_dir
+        return data / KEY_FILE if self.settled is None else key_file(data, self.settled.reading)
+
+    @property
+    def _in_force(self) -> Secrets:
+        return self.secrets if self.configuration is None else self.configuration.secrets
 
     async def look_again(self, actor: str, request: str) -> None:
         """Look up the secrets again, and go by them."""
@@ -153,19 +178,25 @@ class ManagedHost:
         """Return the secrets that there are for settings; it blocks."""
         assert self.settled is not None  # noqa: S101 - who has no settings does not ask
         data = self.core.config.data_dir  # another one counts from the next start on
-        return secrets_for(data, self.settled.source, reading)
+        return secrets_for(data, self.settled.source, reading, self.key_file())
 
     async def apply(self, reading: Reading, secrets: Secrets, commit: Commit) -> None:
         """Go by other settings; see ``Configuration``."""
         assert self.settled is not None  # noqa: S101 - as above
         core, base = self.core, self.settled.base
-        self._coming = secrets
+        tried: Secrets | None = secrets
+
+        def secret(name: str) -> str | None:
+            # What is loaded for these settings is given theirs; what runs, those in force.
+            return self._secret(name) if tried is None else tried.value(name)
+
         try:
-            config, made = await anyio.to_thread.run_sync(
-                configured, base, reading, secrets, self._made
-            )
+            # The application's code may take its time, which is not to keep the host from stopping.
+            make = partial(configured, base, reading, secrets, self.made)
+            config, made = await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
             old, packages = self.packages.settings, config.packages or NO_PACKAGES
-            packages = self.given(evolve(packages, directories=old.directories, watch=old.watch))
+            packages = evolve(packages, directories=old.directories, watch=old.watch)
+            packages = self.given(packages, secret)
             config = evolve(
                 config,
                 packages=packages,
@@ -176,13 +207,13 @@ class ManagedHost:
             async def committed() -> None:
                 # Whoever waits for the rest may be cancelled, and the host goes by it all the same.
                 await commit()
-                self._made = made
+                self.made = made
 
             await self.packages.settle(
                 packages, lambda plugins: self.swapper.settle(config, plugins, committed)
             )
         finally:
-            self._coming = None
+            tried = None
 
     @property
     def parts(self) -> Sequence[object]:
@@ -212,10 +243,11 @@ class ManagedHost:
     async def open(self, stack: AsyncExitStack) -> None:
         """Open the database; what is left of the packages is put away at the end."""
         self._stack = stack
-        if not stack.enter_context(alone_in(self.core.config.data_dir)):
+        alone = stack.enter_context(alone_in(self.core.config.data_dir))
+        if not alone:
             self.packages.follow()
-            if self.configuration is not None:
-                self.configuration.follows = True
+        if self.configuration is not None:
+            self.configuration.follows = not alone
         await self.database.start()
         stack.push_async_callback(shielded, self.database.stop)
         try:
@@ -230,7 +262,26 @@ class ManagedHost:
         """Switch on the packages that are to be on, and watch the settings."""
         # Nobody changes them any more when the host begins to stop; turns still load theirs.
         self._stack.push_async_callback(shielded, self.packages.rest)
+        await self._tell_of_lost_keys()
         await self.packages.start(group)
         if self.configuration is not None:
-            self._stack.push_async_callback(shielded, self.configuration.stop)
+            stop = partial(self.configuration.stop, self.core.config.stop_grace)
+            self._stack.push_async_callback(shielded, stop)
             await self.configuration.start(group)
+
+    async def _tell_of_lost_keys(self) -> None:
+        ring = await anyio.to_thread.run_sync(self._read_keys)
+        keys = ring.ids if ring is not None else ()
+        revisions = await self.database.read(partial(settings.unopened, keys=keys))
+        sealed = (await self.database.read(sealed_in)).values()
+        secrets = sum(sealed_with(each) not in keys for each in sealed)
+        if secrets or revisions:
+            _log.warning(
+                "sealed with keys that this host does not have: %d %s, %d %s; put those keys back, "
+                "behind the others, in %s",
+                secrets,
+                "secret" if secrets == 1 else "secrets",
+                revisions,
+                "revision" if revisions == 1 else "revisions",
+                self.key_file(),
+            )

@@ -30,7 +30,7 @@ async def keep_retention(core: Core) -> None:
 async def delete_unused(core: Core) -> None:
     """Delete the sessions that nobody has used for ``session_days``, one after another.
 
-    What fails ends it; what is left then, the next look finds.
+    What fails is told, and left to the next look.
     """
     deleted = 0
     try:
@@ -41,7 +41,7 @@ async def delete_unused(core: Core) -> None:
             if deleted == before:  # they are in use again, or another host was first
                 break
     except Exception as error:  # noqa: BLE001 - boundary: plugin - the store may be anybody's
-        _log.error("not all unused sessions could be deleted: %s", error)
+        _log.error("unused sessions could not be looked up: %s", error)
     finally:
         if deleted:
             _log.info("deleted sessions that nobody has used for long: %d", deleted)
@@ -69,6 +69,8 @@ async def _delete(core: Core, session_id: str) -> bool:
             deletion = await core.store.delete(session_id, unused_since=since)
             if deletion is not None:
                 await announce_deletion(core, generation, deletion, "retention")
+    except Exception as error:  # noqa: BLE001 - boundary: plugin - as above
+        _log.error("the unused session %r could not be deleted: %s", session_id, error)
     finally:
         core.leave(generation)
     return deletion is not None

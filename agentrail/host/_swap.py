@@ -92,8 +92,9 @@ class Swapper:
     ) -> Retirement:
         """Serve another application, with these plugins of packages, from the next request on.
 
-        What both applications have stays as it is: plugins that run, providers, middleware.  As in
-        a call, ``commit`` is called when the new ones have started.
+        What both applications have stays as it is: plugins that run, providers, middleware.  A
+        plugin that broke down while it ran is started again.  As in a call, ``commit`` is called
+        when all have started.
 
         Raises:
             CompositionError: the parts do not fit together; nothing has changed.
@@ -108,6 +109,17 @@ class Swapper:
             models = core.models.replaced(config.providers)
             retirement = await self._serve(config, models, plugins, commit)
         return self._retired(old, retirement, hurry=True)
+
+    async def revive(self) -> None:
+        """Start again what broke down while it ran, of the plugins that are served.
+
+        Raises:
+            PluginStartError: one did not start; all are as they were.
+            HostNotRunning: the host stops.
+        """
+        async with self._lock:
+            self.core.check_grace()
+            await self.core.lives.start(self.core.composition.hooks, again=True)
 
     async def _serve(
         self,
@@ -129,9 +141,11 @@ class Swapper:
             if models is not core.models:
                 first = core.compose(config, models, 1, rules=True)
             self._coming = coming = core.compose(parts, models, old.generation + 1)
+            coming.check_profiles()
             if models is not core.models and core.models_at_start:
                 await models.ensure(coming.references)
-            await core.lives.start(coming.hooks)
+            await core.lives.start(coming.hooks, again=models is not core.models)
+            core.check_grace()  # the host may have stopped meanwhile
             if commit is not None:
                 await commit()
             core.config, core.models, core.first = config, models, first

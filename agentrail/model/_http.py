@@ -16,7 +16,7 @@ from agentrail.model._answer import Answer, StreamFailure
 from agentrail.model._sse import EventParser
 from agentrail.model._upstream_errors import ReasoningRefused, upstream_error
 from agentrail.requests import Delta, ModelReply
-from agentrail.secret import Hider, users_in
+from agentrail.secret import Hider, credentials_in
 from agentrail.telemetry import outgoing
 
 CONNECT_SECONDS: Final = 10.0
@@ -65,7 +65,7 @@ class HTTPProvider:
             key = os.environ.get(key_variable) if key is None else key
         base_url = base_url.rstrip("/")
         self._key = (key or "").strip()
-        for secret in (self._key, *users_in(base_url)):
+        for secret in (self._key, *credentials_in(base_url)):
             self._hide.add(secret, "***")
         if not self._key and base_url == default:
             message = f"model provider {self.name!r} has no key: set {key_variable} or api_key"

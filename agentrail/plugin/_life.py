@@ -46,10 +46,13 @@ class Lives:
     _leaving: set[int] = field(factory=set[int], init=False)
     """Those that are to be stopped, one after the other, unless one is wanted again."""
 
-    async def start(self, hooks: HookTable, group: TaskGroup | None = None) -> None:
+    async def start(
+        self, hooks: HookTable, group: TaskGroup | None = None, *, again: bool = False
+    ) -> None:
         """Start those plugins of a table that do not run yet, in order.
 
-        Each runs in a task of ``group``, which is given the first time.
+        Each runs in a task of ``group``, which is given the first time.  Those that broke down
+        while they ran are left as they are, unless they are to be tried ``again``.
 
         Raises:
             PluginStartError: one failed or took too long; those that this call started are stopped.
@@ -58,6 +61,7 @@ class Lives:
         if group is not None:
             self._group, self._over = group, False
         new: list[_Life] = []
+        broken: dict[int, _Life] = {}
         complete = False
         try:
             for plugin in hooks.plugins:
@@ -66,6 +70,8 @@ class Lives:
                 if life is not None and life.stopping.is_set():
                     await life.stopped.wait()
                     self._lives.pop(id(plugin), None)
+                elif life is not None and again and life.stopped.is_set():
+                    broken[id(plugin)] = self._lives.pop(id(plugin))
                 elif life is not None:
                     continue
                 if self._over:
@@ -82,6 +88,7 @@ class Lives:
         finally:
             if not complete:
                 await self._stop(new)
+                self._lives.update(broken)
 
     async def keep(self, plugins: Iterable[Plugin]) -> None:
         """Stop all other plugins, in the reverse of the order in which they were started."""

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from agentrail.secret import PREFIX
+
 
 def secret_variable(name: str) -> str | None:
     """Return the value of the environment variable ``AGENTRAIL_SECRET_`` and the name."""
-    return os.environ.get(f"AGENTRAIL_SECRET_{name}")
+    return os.environ.get(f"{PREFIX}{name}")
 
 
 def _paths(paths: Sequence[str | Path]) -> tuple[Path, ...]:

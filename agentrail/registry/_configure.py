@@ -9,6 +9,7 @@ from attrs import evolve
 from agentrail.registry._audited import By, audit
 from agentrail.registry._context import check_surroundings
 from agentrail.registry._known import PackageInfo
+from agentrail.registry._machine import State
 from agentrail.registry._packages import Packages
 from agentrail.registry._settle import settle
 
@@ -18,11 +19,13 @@ async def configure(
 ) -> PackageInfo:
     """Set the configuration of a package, over its manifest's and the application's.
 
-    A package that is on is loaded anew with it; runs under way go on with what they had.
+    A package that is on is loaded anew with it, and one that failed is tried again; runs under way
+    go on with what they had.  ``secret:NAME`` in it is that secret when the package is loaded.
 
     Raises:
         PackageNotFound: there is none.
-        PackageStateError: it does not fit the package's schema; nothing has changed.
+        PackageStateError: it does not fit the package's schema, or names a secret that nobody has;
+            nothing has changed.
         PackageError: it could not be loaded with it; nothing has changed.
     """
     await packages.change(partial(_configure, packages, package, config, by))
@@ -41,7 +44,7 @@ async def _configure(
     try:
         if known.package is not None:
             check_surroundings(running.settings, entry, known)
-        if entry.on is None:
+        if entry.on is None and not (entry.wanted and known.state is State.FAILED):
             await commit()
         else:
             swap = partial(running.swap, commit=commit)

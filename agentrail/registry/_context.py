@@ -12,16 +12,36 @@ from agentrail.plugin import PackageSettings
 from agentrail.registry._events import Events
 from agentrail.registry._known import Entry, Known
 from agentrail.registry._values import PackageValues
+from agentrail.settings import with_secrets
 from agentrail.storage import Database
 
 
 def configuration(settings: PackageSettings, entry: Entry, known: Known) -> Mapping[str, object]:
-    """Return a package's configuration: its manifest's, the application's, an administrator's."""
+    """Return a package's configuration: its manifest's, the application's, an administrator's.
+
+    Administrators name secrets as ``secret:NAME``, as settings do.
+
+    Raises:
+        PackageStateError: nobody has one that is named.
+        ConfigError: one is there and cannot be read.
+    """
+
+    def secret(name: str) -> str:
+        value = settings.secrets(name)
+        if value is None:
+            message = (
+                f"the configuration of {known} names the secret {name!r}, which nobody has: "
+                f"'agentrail secret set {name}' seals it"
+            )
+            raise PackageStateError(message)
+        return value
+
     merged: dict[str, object] = {}
     if known.package is not None:
         merged = _merged(merged, known.package.manifest.config)
     merged = _merged(merged, settings.config.get(entry.id, {}))
-    return _merged(merged, msgspec.json.decode(entry.row.config, type=dict[str, object]))
+    own = with_secrets(msgspec.json.decode(entry.row.config), secret)
+    return _merged(merged, cast("Mapping[str, object]", own))
 
 
 def check_surroundings(settings: PackageSettings, entry: Entry, known: Known) -> None:
@@ -29,6 +49,7 @@ def check_surroundings(settings: PackageSettings, entry: Entry, known: Known) ->
 
     Raises:
         PackageStateError: it has not.
+        ConfigError: a secret in it cannot be read.
     """
     if known.package is None:
         message = f"{known} cannot be used: {known.reason or 'its files are gone'}"

@@ -6,7 +6,6 @@ from functools import partial
 import anyio
 
 from agentrail.errors import AgentrailError, HostNotRunning
-from agentrail.registry._lazy import is_lazy, lazy_plugin
 from agentrail.registry._machine import Event
 from agentrail.registry._running import Running
 
@@ -27,10 +26,10 @@ async def _put_away(running: Running) -> None:
     late = running.clock.monotonic() - running.settings.idle_seconds
     for entry in list(running.entries.values()):
         known = entry.on
-        if known is None or known.package is None or known.loaded is None:
+        if known is None or known.loaded is None or known.called_at > late:
             continue
-        if is_lazy(known.package.manifest) and known.called_at <= late:
-            lazy = lazy_plugin(known.package.manifest, partial(running.wake, entry, known))
+        lazy = running.lazy(entry, known)
+        if lazy is not None:
             try:
                 retired = await running.swap_without(known, lazy)
             except AgentrailError as error:

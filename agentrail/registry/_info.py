@@ -9,15 +9,16 @@ from attrs import asdict
 from agentrail.hook import Tool
 from agentrail.package import Permissions
 from agentrail.registry._known import Entry, Known, PackageInfo, ToolInfo, VersionInfo
-from agentrail.registry._machine import State
+from agentrail.registry._machine import WAITING, State, hint
 
 _NEAR: Final = 0.8
 _ALIKE: Final = str.maketrans({"0": "o", "1": "l", "-": "", "_": ""})
 
 
-def info_of(entry: Entry, others: Iterable[Entry]) -> PackageInfo:
-    """Return a package as it is shown to people."""
+def info_of(entry: Entry, others: Iterable[Entry], *, runs: bool) -> PackageInfo:
+    """Return a package as it is shown to people; ``runs`` tells whether the host lets any run."""
     known = entry.version(None)
+    previous = entry.row.previous
     manifest = known.package.manifest if known.package is not None else None
     tools: list[Tool] = list(getattr(known.plugin, "tools", ()))
     return PackageInfo(
@@ -36,11 +37,29 @@ def info_of(entry: Entry, others: Iterable[Entry]) -> PackageInfo:
         granted=_shown(known.row.granted),
         tools=[ToolInfo(tool.spec.name, tool.spec.description) for tool in tools],
         versions=[_version(entry, each) for each in entry.present],
-        previous=entry.row.previous,
+        previous=previous if previous != known.row.version else None,
         revision=entry.row.revision,
+        why_off=_why_off(entry, known, runs=runs),
         error=known.reason or entry.trouble,
         warnings=_warnings(entry, known, others),
     )
+
+
+def _why_off(entry: Entry, known: Known, *, runs: bool) -> str:
+    """Return why a package is not on; nothing while it is, or is to be with a host that runs."""
+    if known is entry.on:
+        return ""
+    if not runs:
+        return "the settings let no package run"
+    if known.state in WAITING or known.state is State.QUARANTINED:
+        return hint(known.state)
+    if entry.wanted:
+        return f"it failed: {known.reason}" if known.state is State.FAILED else ""
+    if entry.said.on(entry.id) is False:
+        return "the settings say so"
+    own = known.row.source == "directory"
+    nobody = "its manifest says so" if own else "nobody has switched it on"
+    return "an administrator said so" if entry.row.enabled is False else nobody
 
 
 def _version(entry: Entry, known: Known) -> VersionInfo:

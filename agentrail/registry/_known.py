@@ -148,6 +148,11 @@ class Entry:
         return sorted(known, key=lambda each: Version.parse(each.row.version))
 
     @property
+    def pinned(self) -> bool:
+        """Whether the application says which version is used."""
+        return self.id in self.said.versions
+
+    @property
     def active(self) -> Known | None:
         """The version that is used when the package is on."""
         named = self.said.versions.get(self.id) or self.row.active
@@ -185,16 +190,16 @@ class Entry:
             return False
         return active.package.manifest.enabled
 
-    def check_switch(self) -> None:
-        """Return when administrators may switch it.
+    def check_switch(self, on: bool | None) -> None:
+        """Return when administrators may switch it so.
 
         Raises:
-            PackageStateError: the application says whether it is on.
+            PackageStateError: the application says otherwise.
         """
         said = self.said.on(self.id)
-        if said is not None:
-            on = "on" if said else "off"
-            message = f"the settings say that package {self.id!r} is {on}: change it there"
+        if None not in (said, on) and said is not on:
+            is_on = "on" if said else "off"
+            message = f"the settings say that package {self.id!r} is {is_on}: change it there"
             raise PackageStateError(message)
 
     def check_use(self) -> None:
@@ -203,7 +208,7 @@ class Entry:
         Raises:
             PackageStateError: the application says which one is used.
         """
-        if self.id in self.said.versions:
+        if self.pinned:
             version = self.said.versions[self.id]
             message = f"the settings say that package {self.id!r} is {version}: change it there"
             raise PackageStateError(message)
@@ -286,6 +291,8 @@ class PackageInfo(Wire, frozen=True, kw_only=True):
     versions: Sequence[VersionInfo]
     previous: str | None
     revision: int
+    why_off: str = ""
+    """Why it is not on; empty while it is, or is to be with a host that runs."""
     error: str = ""
     """Why it does not run."""
     warnings: Sequence[str] = ()

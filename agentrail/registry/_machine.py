@@ -147,6 +147,11 @@ _HINTS: Final[Mapping[tuple[State, Event], str]] = {
 """What to say to who asks for what cannot happen; for what nobody asks for, the state has one."""
 
 
+def hint(state: State) -> str:
+    """Return what to do about a package that is in a state."""
+    return _STATE_HINTS[state]
+
+
 def step(state: State, event: Event, what: str = "the package") -> State:
     """Return the state that an event leads to.
 

@@ -323,17 +323,19 @@ class Packages:
 
     async def _switch(self, package: str, by: By, on: bool | None) -> PackageInfo:
         entry = self.inventory.entry(package)
-        entry.check_switch()
+        entry.check_switch(on)
         known = entry.version(None)
         wanted = entry.wants(on)
         row = evolve(entry.row.next, enabled=on)
+        if wanted and not (entry.pinned and row.active):  # else the choice is not theirs
+            row = evolve(row, active=known.row.version)
         is_on = known is entry.on
         action = "enable" if wanted else "disable"
         change = audit(by, action, known, _on(entry.wanted), _on(wanted))
         if wanted and not is_on:
             self.running.check_enabled()
             known.check_ready()
-            await self.inventory.write_row(change, entry, evolve(row, active=known.row.version))
+            await self.inventory.write_row(change, entry, row)
             await self.running.switch_on(entry, known)
             return self._info(entry)
         commit = partial(self.inventory.write_row, change, entry, row)
@@ -391,7 +393,7 @@ class Packages:
         return doomed
 
     def _info(self, entry: Entry) -> PackageInfo:
-        return info_of(entry, self.inventory.entries.values())
+        return info_of(entry, self.inventory.entries.values(), runs=self.settings.enabled)
 
 
 def _on(on: bool) -> str:

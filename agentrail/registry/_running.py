@@ -79,11 +79,8 @@ class Running:
         """Go by other settings from now on."""
         self.settings = settings
         said = self.said
-        said.only, said.switched, said.versions = (
-            settings.only,
-            settings.switched,
-            settings.versions,
-        )
+        said.only, said.switched = settings.only, settings.switched
+        said.versions = settings.versions
         if self._loads is not None:
             self._loads.settings = settings
 
@@ -141,10 +138,7 @@ class Running:
         async def work() -> None:
             check_dependencies(known, self.entries)
             check_surroundings(self.settings, entry, known)
-            if known.package is not None and is_lazy(known.package.manifest):
-                known.plugin = lazy_plugin(known.package.manifest, partial(self.wake, entry, known))
-            else:
-                await self.load(entry, known)
+            await self.put_in(entry, known)
             await self.swap(self.plugins())
 
         await self._attempt(entry, known, before, work)
@@ -190,15 +184,8 @@ class Running:
         async def work() -> Retired:
             check_dependencies(new, self.entries)
             check_surroundings(self.settings, entry, new)
-            plugin, old.plugin, swapped = old.plugin, None, False
-            try:
-                await self.load(entry, new)
-                retired = await self.swap(self.plugins(), commit)
-                swapped = True
-            finally:
-                if not swapped:
-                    old.plugin = plugin
-            return retired
+            await self.load(entry, new)
+            return await self.swap_without(old, None, commit)
 
         retired = await self._attempt(entry, new, before, work, storm=False)
         new.step(Event.STARTED)
@@ -315,9 +302,22 @@ class Running:
             self.events.emit("unload", entry.id, known.row.version)
         known.draining -= 1
         if not known.draining:
+            known.retired = None
             if known.state is State.DRAINING:
                 known.step(Event.DRAINED)
             known.drained.set()
+
+    async def put_in(self, entry: Entry, known: Known) -> None:
+        """Have a version ready to be part of the host: loaded, unless that is done on demand."""
+        known.plugin = self.lazy(entry, known)
+        if known.plugin is None:
+            await self.load(entry, known)
+
+    def lazy(self, entry: Entry, known: Known) -> Plugin | None:
+        """Return what loads a version on demand; None where it is not to be loaded so."""
+        if known.package is None or not is_lazy(known.package.manifest):
+            return None
+        return lazy_plugin(known.package.manifest, partial(self.wake, entry, known))
 
     async def load(self, entry: Entry, known: Known) -> Plugin:
         """Load a version."""
@@ -342,18 +342,20 @@ class Running:
     ) -> T:
         """Do what makes a version part of the host.
 
-        When it is cancelled, or what it is to be cannot be written, the version is as ``before``.
+        When it is cancelled, as by a host that stops, or what it is to be cannot be written, the
+        version is as ``before``.
         What has failed is ``failed``; with ``storm`` it is quarantined when it fails too often.
 
         Raises:
             PackageError: it failed.
             StorageError: it could not be written.
+            HostNotRunning: the host stops.
         """
         over = False
         try:
             result = await work()
             over = True
-        except StorageError:
+        except (StorageError, HostNotRunning):
             raise
         except Exception as error:  # boundary: plugin
             over = True

@@ -1,9 +1,9 @@
 """The packages of a running host go by other settings, in one swap with what else changes."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from functools import partial
+from contextlib import suppress
 
-from attrs import define
+from attrs import define, field, frozen
 
 from agentrail.errors import AgentrailError, PackageError, PackageStateError
 from agentrail.hook import Plugin
@@ -11,14 +11,33 @@ from agentrail.package import Loaded, Version
 from agentrail.plugin import PackageSettings
 from agentrail.registry._context import check_surroundings, configuration
 from agentrail.registry._known import Entry, Known, Retired
-from agentrail.registry._lazy import is_lazy, lazy_plugin
-from agentrail.registry._machine import Event
+from agentrail.registry._machine import Event, State
 from agentrail.registry._order import needs
 from agentrail.registry._running import Running
 from agentrail.registry._wanted import missing_of
 
 Settle = Callable[[Sequence[Plugin]], Awaitable[Retired]]
 """Serves the host's new composition with these plugins of packages."""
+
+
+@frozen(slots=True)
+class _Said:
+    """What a package is to be."""
+
+    on: bool | None
+    """Whether it is to be on, as far as settings say."""
+    wanted: bool
+    version: Known | None
+    config: Mapping[str, object] | None = field(repr=False)
+    """None where it cannot be had; whoever loads the package tells why."""
+
+    @classmethod
+    def of(cls, settings: PackageSettings, entry: Entry) -> "_Said":
+        version, config = entry.active, None
+        if version is not None:
+            with suppress(AgentrailError):
+                config = configuration(settings, entry, version)
+        return cls(entry.said.on(entry.id), entry.wanted, version, config)
 
 
 @define(slots=True)
@@ -40,25 +59,26 @@ async def settle(
     """Have packages go by other settings.
 
     Those whose configuration changes are loaded anew, and those named in ``again``; those that the
-    settings switch, or of which they name another version, are switched.  Runs that began before
-    go on with what they had.  All others stay as they are.
+    settings switch, or of which they name another version, are switched.  One that failed is tried
+    again when something else is said of it.  Runs that began before go on with what they had.  All
+    others stay as they are.
 
     Raises:
         PackageError: one cannot be part of the host so; nothing has changed.
         Exception: what ``swap`` raises; nothing has changed.
     """
     before, entries = running.settings, running.entries
-    were = {id_: (entry.on, entry.active, entry.wanted) for id_, entry in entries.items()}
-    kept = {id_: configuration(before, entries[id_], on) for id_, (on, *_) in were.items() if on}
+    were = {id_: (entry.on, _Said.of(before, entry)) for id_, entry in entries.items()}
     running.use(settings)
     changes, done = list[_Change](), False
     try:
         _check_there(running)
-        for id_, (on, *was) in were.items():
+        for id_, (on, was) in were.items():
             entry = entries[id_]
-            new = _wanted(running, entry, on, was)
-            same = new is on and (on is None or configuration(settings, entry, on) == kept[id_])
-            if not same or (new is not None and id_ in again):
+            now = _Said.of(settings, entry)
+            anew = id_ in again or now.config != was.config
+            new = _wanted(running, on, was, now, anew=anew)
+            if new is not on or (new is not None and anew):
                 changes.append(_Change(entry, on, new))
         for change in changes:
             _take_out(change)
@@ -82,14 +102,16 @@ def _check_there(running: Running) -> None:
 
 
 def _wanted(
-    running: Running, entry: Entry, on: Known | None, was: Sequence[object]
+    running: Running, on: Known | None, was: _Said, now: _Said, *, anew: bool
 ) -> Known | None:
-    """Return which version is to be on; what failed before stays off until it is said again."""
-    if not running.settings.enabled or not entry.wanted:
+    """Return which version is to be on; what is off stays so until something else is said of it."""
+    version = now.version
+    if not running.settings.enabled or not now.wanted or version is None:
         return None
-    if on is None and [entry.active, entry.wanted] == list(was):
-        return None
-    return entry.active
+    if on is not None or (now.wanted, version) != (was.wanted, was.version):
+        return version
+    mended = version.state is State.FAILED and (anew or now.on != was.on)
+    return version if mended else None
 
 
 def _take_out(change: _Change) -> None:
@@ -106,11 +128,8 @@ async def _put_in(running: Running, change: _Change) -> None:
     if new is not change.old:
         new.check_ready()
     check_surroundings(running.settings, entry, new)
-    if new.package is not None and is_lazy(new.package.manifest):
-        new.plugin = lazy_plugin(new.package.manifest, partial(running.wake, entry, new))
-        return
     try:
-        await running.load(entry, new)
+        await running.put_in(entry, new)
     except AgentrailError:
         raise
     except Exception as error:  # boundary: plugin

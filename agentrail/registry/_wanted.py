@@ -9,6 +9,8 @@ from agentrail.registry._machine import Event, State
 from agentrail.registry._order import Circle
 from agentrail.registry._running import Running
 
+_TRIED = (State.DISABLED, State.DRAINING, State.FAILED)
+
 _log = logging.getLogger("agentrail.registry")
 
 
@@ -44,7 +46,7 @@ async def switch_wanted_on(entries: Mapping[str, Entry], running: Running) -> No
                     running.events.emit("error", package, known.row.version, error=error.detail)
     for package in order:
         known = entries[package].active
-        if known is not None and known.state is State.DISABLED:
+        if known is not None and known.package is not None and known.state in _TRIED:
             try:
                 await running.switch_on(entries[package], known)
             except AgentrailError as error:

@@ -3,10 +3,10 @@
 import json
 import re
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
 from typing import Final
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, quote_plus
 
 from attrs import define, field
 
@@ -16,8 +16,11 @@ SHORTEST: Final = 6
 HIDDEN: Final = "[hidden]"
 """Stands for a text that may be secret and has no name."""
 
-USER: Final = re.compile(r"(?<=://)[^/?#\s]+(?=@)")
-"""Who asks, in a URL."""
+MOST_HIDDEN: Final = 1000
+"""How many values are kept, at least, that have no place of their own."""
+
+FEW: Final = 128
+"""Up to how many beginnings are each looked for, which is faster then."""
 
 _PERCENT: Final = re.compile(r"%[0-9A-F]{2}")
 _SAFE: Final = ("", "/", "!'()*", "!$&'()*+,;=:@/")
@@ -25,63 +28,124 @@ _SAFE: Final = ("", "/", "!'()*", "!$&'()*+,;=:@/")
 
 
 @define(slots=True, eq=False)
+class _Forms:
+    """What is hidden, by how it begins, so that a look at a text need not try every form."""
+
+    places: dict[str, str] = field(factory=dict[str, str])
+    """What is put in the place of each form."""
+    lengths: dict[str, tuple[int, ...]] = field(factory=dict[str, tuple[int, ...]])
+    """How long the forms are, by how they begin, the longest first."""
+
+    def add(self, value: str, place: str) -> None:
+        # The place itself is left as it is, whatever word of it is a value.
+        for form in (place, *_forms(value)):
+            if len(form) >= SHORTEST:
+                self.places.setdefault(form, place)
+                begin = form[:SHORTEST]
+                lengths = {*self.lengths.get(begin, ()), len(form)}
+                self.lengths[begin] = tuple(sorted(lengths, reverse=True))
+
+    def found(self, text: str) -> Sequence[tuple[int, int, str]]:
+        """Return where forms are in a text, in order: the start, the end, and what to put there.
+
+        Of those with the same start there is the longest.
+        """
+        return [
+            (start, start + length, place)
+            for start, lengths in self._begun(text)
+            for length, place in self._longest(text, start, lengths)
+        ]
+
+    def _begun(self, text: str) -> Iterable[tuple[int, tuple[int, ...]]]:
+        """Return where a form may begin in a text, in order, and how long it may be."""
+        if len(self.lengths) < FEW:
+            known = dict(self.lengths)  # another thread may add to it
+            return sorted((at, known[begin]) for begin in known for at in _starts(text, begin))
+        look = self.lengths.get
+        return [
+            (start, found)
+            for start in range(len(text) - SHORTEST + 1)
+            if (found := look(text[start : start + SHORTEST])) is not None
+        ]
+
+    def _longest(
+        self, text: str, start: int, lengths: tuple[int, ...]
+    ) -> Iterator[tuple[int, str]]:
+        for length in lengths:
+            place = self.places.get(text[start : start + length])
+            if place is not None:
+                yield length, place
+                return
+
+
+@define(slots=True, eq=False)
 class Hider:
     """Puts something else in the place of values, in whatever texts they are written.
 
-    It may be used from several threads, and forgets no value.
+    It may be used from several threads.  It forgets no value with a place of its own, and of the
+    others the oldest, when there are very many.  How long a look at a text takes depends on the
+    text, and not on how many values there are.
     """
 
-    _known: set[tuple[str, str]] = field(factory=set[tuple[str, str]], init=False, repr=False)
-    """The values, each with what stands for it."""
-    _forms: Mapping[str, str] = field(factory=dict[str, str], init=False, repr=False)
-    """What is hidden, with what is put in its place."""
+    _known: dict[tuple[str, str], None] = field(
+        factory=dict[tuple[str, str], None], init=False, repr=False
+    )
+    """The values, each with what stands for it, the newest last."""
+    _forms: _Forms = field(factory=_Forms, init=False, repr=False)
+    _guessed: int = field(default=0, init=False)
+    """How many of the values have no place of their own."""
     _adding: Lock = field(factory=Lock, init=False, repr=False)
 
     def add(self, value: str, place: str = HIDDEN) -> None:
         """Hide a value from now on; one of less than 6 characters is not hidden."""
-        if (value, place) in self._known:
+        if len(value) < SHORTEST:
             return
+        known = (value, place)
         with self._adding:
-            if len(value) >= SHORTEST:
-                # The place itself is left as it is, whatever word of it is a value.
-                new = {**dict.fromkeys(_forms(value), place), place: place}
-                self._forms = {**new, **self._forms}
-            self._known.add((value, place))  # last: whoever sees it need not wait
+            if known in self._known:
+                del self._known[known]
+            else:
+                self._forms.add(value, place)
+                self._guessed += place == HIDDEN
+            self._known[known] = None
+            if self._guessed > 2 * MOST_HIDDEN:
+                self._forget()
+
+    def _forget(self) -> None:
+        """Keep the newest half of what has no place of its own."""
+        old = [known for known in self._known if known[1] == HIDDEN][:-MOST_HIDDEN]
+        for known in old:
+            del self._known[known]
+        forms = _Forms()
+        for value, place in self._known:
+            forms.add(value, place)
+        self._forms, self._guessed = forms, MOST_HIDDEN
 
     def __call__(self, text: str) -> str:
         """Return a text without the values, and their base64, percent and JSON forms."""
-        forms = self._forms
-        found = [form for form in forms if form in text]
+        found = self._forms.found(text)
         if not found:
             return text
         parts, end = list[str](), 0
         # Of those that begin together the longest counts; what overlaps is hidden as one.
-        for start, minus_stop, form in sorted(_places(text, found)):
+        for start, stop, place in found:
             if start >= end:
-                parts += text[end:start], forms[form]
-            end = max(end, -minus_stop)
+                parts += text[end:start], place
+            end = max(end, stop)
         return "".join([*parts, text[end:]])
 
 
-def users_in(text: str) -> Sequence[str]:
-    """Return who asks in the URLs of a text, and their passwords, also without percent signs."""
-    users = [each for user in USER.findall(text) for each in (user, unquote(user))]
-    return [each for user in users for each in (user, *user.split(":", 1)[1:])]
+def _starts(text: str, begin: str) -> Iterator[int]:
+    start = text.find(begin)
+    while start >= 0:
+        yield start
+        start = text.find(begin, start + 1)
 
 
 def encoded(value: str) -> bytes:
     """Return a value as bytes."""
     # A variable may have bytes that are no UTF-8, which Python keeps as halves of characters.
     return value.encode("utf-8", "surrogatepass")
-
-
-def _places(text: str, forms: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-    """Yield where forms are in a text: the start, the end below zero, and the form."""
-    for form in forms:
-        start = text.find(form)
-        while start >= 0:
-            yield start, -start - len(form), form
-            start = text.find(form, start + 1)
 
 
 def _forms(value: str) -> Iterator[str]:

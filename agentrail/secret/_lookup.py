@@ -14,11 +14,9 @@ from agentrail.errors import ConfigError
 from agentrail.secret._files import read_file
 from agentrail.secret._hide import Hider, encoded
 from agentrail.secret._keys import KEY_FILE, KEY_VARIABLE, KeyRing, read_keys, sealed_with
-from agentrail.secret._vault import NAME, about, sealed_in
+from agentrail.secret._names import NAME, PREFIX
+from agentrail.secret._vault import about, sealed_in
 from agentrail.storage import read_only
-
-PREFIX: Final = "AGENTRAIL_SECRET_"
-"""How the environment variables begin that have secrets."""
 
 DATABASE: Final = "host.db"
 """The file of a data directory that has what administrators decide, sealed secrets among it."""

@@ -1,6 +1,5 @@
 """Secrets that are kept sealed in a SQLite file."""
 
-import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from agentrail.secret._keys import (
     with_new_key,
     write_keys,
 )
+from agentrail.secret._names import NAME
 from agentrail.storage import Database
 
 SCHEMA: Final = """
@@ -33,9 +33,6 @@ create table secret (
 ) without rowid;
 """
 """A migration of the file that the secrets are kept in; the audit log is in it too."""
-
-NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-"""What the name of a secret looks like: it is one of a variable and of a file too."""
 
 
 class SecretInfo(Wire, frozen=True, kw_only=True):
@@ -191,6 +188,8 @@ def _renew(
             f"the keys of this host are not those of {str(file)!r}, for {KEY_VARIABLE} counts "
             "before it: put a new key first there, and the others behind it"
         )
+    for name, sealed in sealed_in(connection).items():  # or a key would be made for nothing
+        ring.open(sealed, about(name))
     ring = with_new_key(ring)
     write_keys(file, ring)
     also(connection, ring)

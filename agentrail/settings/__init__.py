@@ -13,10 +13,12 @@ from agentrail.settings._revisions import (
     opened,
     pinned,
     seal_anew,
+    unopened,
 )
+from agentrail.settings._secret import with_secrets
 from agentrail.settings._shown import ShownSetting, hidden_values, shown_settings
 from agentrail.settings._source import SettingsSource
-from agentrail.settings._state import ConfigState
+from agentrail.settings._state import ConfigState, faults_of_error
 
 __all__ = [
     "NAMES",
@@ -37,6 +39,7 @@ __all__ = [
     "WholeRevision",
     "changes_between",
     "declared",
+    "faults_of_error",
     "find_settings",
     "hidden_values",
     "is_on",
@@ -46,4 +49,6 @@ __all__ = [
     "seal_anew",
     "settings_schema",
     "shown_settings",
+    "unopened",
+    "with_secrets",
 ]

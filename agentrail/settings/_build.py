@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from typing import Any, TypeVar, cast
@@ -18,7 +19,7 @@ from agentrail.messages import ToolResult
 from agentrail.model import ModelProvider
 from agentrail.profile import Profile
 from agentrail.requests import ModelReply, ModelRequest, ToolRequest
-from agentrail.secret import Secrets
+from agentrail.secret import PREFIX, Secrets
 from agentrail.settings._model import (
     AuthorizeStep,
     CacheStep,
@@ -58,7 +59,7 @@ class Declared:
     model_middleware: Sequence[Middleware[ModelRequest, ModelReply]]
     tool_middleware: Sequence[Middleware[ToolRequest, ToolResult]]
     made: Mapping[tuple[str, int], object] = field(repr=False)
-    """What was made of what is declared, by its hash and how often it was declared before."""
+    """What was made of what is declared, by its hash and its number among the same."""
 
 
 def declared(reading: Reading, secrets: Secrets, before: Declared | None = None) -> Declared:
@@ -127,6 +128,7 @@ class _Make:
     secrets: Secrets
     before: Mapping[tuple[str, int], object]
     made: dict[tuple[str, int], object] = field(factory=dict[tuple[str, int], object], init=False)
+    count: Counter[str] = field(factory=Counter[str], init=False)
     faults: list[Fault] = field(factory=list[Fault], init=False)
 
     def fault(self, path: str, message: str, code: str = "config_object") -> None:
@@ -139,10 +141,9 @@ class _Make:
     def kept(self, spec: object, make: Callable[[], T]) -> T:
         """Return what was made of the same before, or else what is made of it now."""
         encoded = msgspec.json.encode(spec, order="deterministic")
-        digest, number = hashlib.sha256(encoded).hexdigest(), 0
-        while (digest, number) in self.made:
-            number += 1
-        key = (digest, number)
+        digest = hashlib.sha256(encoded).hexdigest()
+        self.count[digest] += 1
+        key = (digest, self.count[digest])
         found = self.before[key] if key in self.before else make()
         self.made[key] = found
         return cast("T", found)
@@ -157,7 +158,7 @@ class _Make:
             self.fault(
                 path,
                 f"nobody has the secret {name!r}: 'agentrail secret set {name}' seals it, or set "
-                f"AGENTRAIL_SECRET_{name}",
+                f"{PREFIX}{name}",
                 "config_secret",
             )
         return value or ""

@@ -7,13 +7,15 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from sqlite3 import Connection
+from typing import Final
 
 import anyio
-import anyio.to_thread
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+from anyio.to_thread import run_sync
 from attrs import define, evolve, field
 
-from agentrail.audit import Audit, append
+from agentrail.audit import append
 from agentrail.clock import Clock
 from agentrail.errors import (
     ConfigError,
@@ -25,27 +27,34 @@ from agentrail.errors import (
     StorageError,
 )
 from agentrail.secret import KeyRing, Secrets
-from agentrail.settings._job import FOLLOWS, STOPPED, Job
+from agentrail.settings._job import Jobs
 from agentrail.settings._read import Reading
 from agentrail.settings._revisions import (
-    Action,
+    Asked,
     Pin,
     Revision,
     WholeRevision,
     add_revision,
-    changes_between,
     entry_of,
+    mark_anew,
     newest,
     opened,
     pin,
+    refusal_of,
     revision,
     revisions,
+    seal_anew,
     sealed_text,
     write_pin,
 )
 from agentrail.settings._shown import digest_of, shown_settings
-from agentrail.settings._source import SettingsSource
-from agentrail.settings._state import ConfigState, faults_of_error, waiting_for_restart
+from agentrail.settings._source import SettingsSource, where
+from agentrail.settings._state import (
+    ConfigState,
+    faults_of_error,
+    waiting_for_restart,
+    whole_of,
+)
 from agentrail.settings._watched import watch_file
 from agentrail.storage import Database
 
@@ -56,6 +65,21 @@ Commit = Callable[[], Awaitable[None]]
 
 Apply = Callable[[Reading, Secrets, Commit], Awaitable[None]]
 """Has a host go by settings, or raises why it cannot and leaves it as it is."""
+
+_FOLLOWS: Final = "another process has the data directory open: ask that one for new settings"
+
+_AGAIN: Final = 1.0
+"""Seconds after which a file is read again whose revision could not be written."""
+
+_HELD: Final = (
+    "the settings are those of revision %d, which somebody went back to: the file counts when it "
+    "is changed, or after 'agentrail config reload'"
+)
+
+_ELSEWHERE: Final = (
+    "the data directory or the key file is another one there, so a restart would not find what was "
+    "gone back to: change these in the file itself, and restart the host"
+)
 
 
 @define(slots=True, eq=False)
@@ -73,16 +97,16 @@ class Configuration:
     reading: Reading
     """What the host goes by."""
     secrets: Secrets
+    revive: Callable[[], Awaitable[None]] = field(default=checkpoint, kw_only=True)
+    """Has what broke down while it ran started again."""
     follows: bool = field(default=False, init=False)
     """Whether another process has the data directory, and writes the revisions."""
     faults: Sequence[Fault] = field(default=(), init=False)
     _started: Reading = field(init=False)
+    _restart: Sequence[str] = field(factory=list[str], init=False)
     _revision: WholeRevision = field(init=False)
     _pin: Pin | None = field(default=None, init=False)
-    _group: TaskGroup | None = field(default=None, init=False)
-    _lock: anyio.Lock = field(factory=anyio.Lock, init=False)
-    _coming: Job | None = field(default=None, init=False)
-    """A reload that was asked for and has not begun; whoever asks meanwhile waits for it too."""
+    _jobs: Jobs = field(factory=Jobs, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Note what the host starts with."""
@@ -99,7 +123,7 @@ class Configuration:
         return ConfigState(
             state="degraded" if self.faults else "ok",
             faults=self.faults,
-            restart=waiting_for_restart(self._started, self.reading),
+            restart=self._restart,
             pinned=self._pin is not None,
             revision=self._revision,
         )
@@ -112,38 +136,48 @@ class Configuration:
         Raises:
             StorageError: it cannot be written.
         """
-        mark = await anyio.to_thread.run_sync(self.source.mark)
+        mark = await run_sync(self.source.mark)
         last = await self.database.read(newest)
         held = await self.database.read(pin)
         self._pin = held if held is not None and held.file_digest == mark else None
         if serving and not self.follows and not self.secrets.keyed:
             # What is hidden in the first revision is to be told from what is in later ones.
-            await anyio.to_thread.run_sync(self.keys)
-            self.secrets = await anyio.to_thread.run_sync(self.look, self.reading)
-        whole = self._whole(self.reading, self.secrets, last, "start", "application")
+            await run_sync(self.keys)
+            self.secrets = await run_sync(self.look, self.reading)
+        asked = Asked("start", "application")
+        whole = await run_sync(whole_of, self.reading, self.secrets, last, asked, self.clock.now())
         if last is not None and (last.digest == whole.digest or not serving):
             self._revision = last
         elif self.follows or not serving:
             self._revision = whole
         else:
             self._revision = await self._write(whole, self.reading, self._pin)
-        self._group = group
+        if self._pin is not None and serving:
+            _log.warning(_HELD, self._pin.revision)
+        self._jobs.open(group)
         reload = self.reading.settings.reload
         if serving and reload.watch and not self.follows:
             watch_file(group, self.source, reload.quiet_seconds, self._changed)
 
-    async def stop(self) -> None:
-        """Let the change under way end, and no other begin."""
-        self._group = None
-        async with self._lock:  # those who wait for it come before, and find the host stopped
-            pass
+    async def stop(self, grace: float) -> None:
+        """Let the change under way end, for ``grace`` seconds, and no other begin."""
+        await self._jobs.close(grace)
+
+    def check_leads(self) -> None:
+        """Return when this process is the one that changes what is in the data directory.
+
+        Raises:
+            HostNotRunning: it is another one.
+        """
+        if self.follows:
+            raise HostNotRunning(_FOLLOWS)
 
     async def reload(
         self, actor: str, *, request: str = "", match: int | None = None
     ) -> WholeRevision:
         """Go by what the file, the variables and the secrets say now, and return the revision.
 
-        Whoever asks while a reload waits to begin gets that one's.  Refused settings change
+        Whoever asks while the same waits to begin gets that one's.  Refused settings change
         nothing: the host goes on with the present ones, is ``degraded``, and the audit log has an
         entry of it.
 
@@ -156,18 +190,17 @@ class Configuration:
             ConfigRefused: something is wrong with them; all of it is told.
             PreconditionFailed: another revision is in force than ``match``.
             HostNotRunning: the host does not run.
+            StorageError: the revision cannot be written; nothing has changed.
         """
-        work = partial(self._from_file, actor, request)
-        if match is not None:
-            return await self._alone(work, match)
-        return await self._joined(work, stays=False)
+        work = partial(self._use, self._from_file, Asked("reload", actor, request))
+        return await self._do("reload", work, match)
 
     async def refresh(self, actor: str, *, request: str = "") -> WholeRevision:
         """Do as ``reload``, but stay at a revision that somebody went back to.
 
         It does so until the file is changed.
         """
-        return await self._joined(partial(self._as_it_is, actor, request), stays=True)
+        return await self._do("refresh", partial(self._as_it_is, Asked("reload", actor, request)))
 
     async def rollback(
         self, number: int, actor: str, *, request: str = "", match: int | None = None
@@ -179,10 +212,12 @@ class Configuration:
         Raises:
             RevisionNotFound: there is none of that number, or it is too long ago.
             ConfigRefused: it cannot be opened, or the host cannot go by it; nothing has changed.
-                PreconditionFailed: another revision is in force than ``match``.
+            PreconditionFailed: another revision is in force than ``match``.
             HostNotRunning: the host does not run.
+            StorageError: the revision cannot be written; nothing has changed.
         """
-        return await self._alone(partial(self._back, number, actor, request), match)
+        work = partial(self._back, number, Asked("rollback", actor, request))
+        return await self._do(number, work, match)
 
     async def history(self, *, before: int | None = None, limit: int = 50) -> Sequence[Revision]:
         """Return the newest revisions first, those with numbers under ``before``."""
@@ -199,150 +234,131 @@ class Configuration:
             raise RevisionNotFound(f"there is no revision {number} of the settings")
         return found
 
-    async def _alone(
-        self, work: Callable[[], Awaitable[WholeRevision]], match: int | None
+    def seal_anew(self, connection: Connection, ring: KeyRing) -> None:
+        """Seal the revisions with the first key of a ring, in the transaction under way.
+
+        What the present one hides is told from other secrets by that key from then on.
+        """
+        seal_anew(connection, ring)
+        settings = shown_settings(self.reading, self.secrets)
+        if digest_of(settings) == self._revision.digest:  # it is what this process goes by
+            settings = shown_settings(self.reading, evolve(self.secrets, ring=ring))
+            mark_anew(connection, self._revision.number, settings, digest_of(settings))
+
+    async def _do(
+        self, what: object, work: Callable[[], Awaitable[WholeRevision]], match: int | None = None
     ) -> WholeRevision:
-        """Do it after what is under way, if a revision is in force then."""
+        """Do it after what was asked for before, if a revision is in force then."""
+        self.check_leads()
 
         async def matched() -> WholeRevision:
-            if match not in (None, self._revision.number):
-                number = self._revision.number
-                raise PreconditionFailed(
-                    f"the settings were changed since: revision {number} is used"
-                )
+            number = self._revision.number
+            if match not in (None, number):
+                message = f"the settings were changed since: revision {number} is used"
+                raise PreconditionFailed(message)
             return await work()
 
-        job = Job(matched)
-        self._start(job)
-        return await job.wait()
+        return await self._jobs.do((what, match), matched)
 
-    async def _joined(
-        self, work: Callable[[], Awaitable[WholeRevision]], *, stays: bool
-    ) -> WholeRevision:
-        """Do it, or wait for what was asked for and has not begun.
+    async def _from_file(self) -> Reading:
+        return await run_sync(self.source.read_settled, abandon_on_cancel=True)
 
-        What goes by the file does not wait for what ``stays`` where somebody went back to.
-        """
-        job = self._coming
-        if job is None or (job.stays and not stays):
-            job = Job(work, stays)
-            self._start(job)
-            self._coming = job
-        return await job.wait()
-
-    def _start(self, job: Job) -> None:
-        if self._group is None or self.follows:
-            raise HostNotRunning(FOLLOWS if self.follows else STOPPED)
-        self._group.start_soon(self._run, job)
-
-    async def _run(self, job: Job) -> None:
-        try:
-            async with self._lock:
-                if self._coming is job:
-                    self._coming = None
-                if self._group is not None:
-                    job.result = await job.work()
-        except Exception as error:  # noqa: BLE001 - boundary: plugin, and raised in who waits
-            job.error = error
-        finally:
-            job.over.set()
-
-    async def _from_file(self, actor: str, request: str) -> WholeRevision:
-        return await self._use(self.source.read_settled, None, "reload", actor, request)
-
-    async def _as_it_is(self, actor: str, request: str) -> WholeRevision:
-        held, mark = self._pin, await anyio.to_thread.run_sync(self.source.mark)
+    async def _as_it_is(self, asked: Asked) -> WholeRevision:
+        if self._revision.number:  # what it hides may be marked with another key
+            self._revision = await self.get(self._revision.number)
+        held, mark = self._pin, await run_sync(self.source.mark)
         if held is None or held.file_digest != mark:
-            return await self._from_file(actor, request)
-        read = await self._text_of(held.revision)
-        return await self._use(read, held, "reload", actor, request)
+            return await self._use(self._from_file, asked)
+        return await self._use(partial(self._text_of, held.revision), asked, held)
 
-    async def _back(self, number: int, actor: str, request: str) -> WholeRevision:
-        read = await self._text_of(number)
-        held = Pin(0, await anyio.to_thread.run_sync(self.source.mark))
-        return await self._use(read, held, "rollback", actor, request)
+    async def _back(self, number: int, asked: Asked) -> WholeRevision:
+        await self.get(number)
+        held = Pin(0, await run_sync(self.source.mark))
 
-    async def _text_of(self, number: int) -> Callable[[], Reading]:
+        async def read() -> Reading:
+            reading = await self._text_of(number)
+            file = await run_sync(self.source.places)
+            if not where(self._started) == where(file) == where(reading):
+                raise ConfigRefused([Fault("config_conflict", _ELSEWHERE)])
+            return reading
+
+        return await self._use(read, asked, held)
+
+    async def _text_of(self, number: int) -> Reading:
         found = await self.database.read(partial(sealed_text, number=number))
         if found is None:
             raise RevisionNotFound(f"there is no revision {number} of the settings")
         name, sealed = found
         try:
-            text = opened(number, sealed, await anyio.to_thread.run_sync(self.keys))
+            text = opened(number, sealed, await run_sync(self.keys))
         except ConfigError as error:
-            raise ConfigRefused([Fault("config_secret", error.detail, name)]) from error
-        return partial(self.source.read_text, name, text)
+            raise ConfigRefused([Fault("config_secret", error.detail)]) from error
+        return await run_sync(self.source.read_text, name, text)
 
     async def _use(
-        self,
-        read: Callable[[], Reading],
-        held: Pin | None,
-        action: Action,
-        actor: str,
-        request: str,
+        self, read: Callable[[], Awaitable[Reading]], asked: Asked, held: Pin | None = None
     ) -> WholeRevision:
-        """Read settings, and have the host go by them.
+        """Read settings, and have the host go by them, in the place of the file when ``held``.
 
         Raises:
             ConfigRefused: it cannot.
         """
-        secrets = self.secrets
+        reading, secrets = None, self.secrets
         try:
-            reading = await anyio.to_thread.run_sync(read)
-            secrets = await anyio.to_thread.run_sync(self.look, reading)
-            whole = self._whole(reading, secrets, self._revision, action, actor)
+            reading = await read()
+            secrets = await run_sync(self.look, reading)
+            before, now = self._revision, self.clock.now()
+            whole = await run_sync(whole_of, reading, secrets, before, asked, now)
+            restart = await run_sync(waiting_for_restart, self._started, reading)
             if held is not None and held.file_digest == sha256(reading.text).hexdigest():
                 held = None  # the file says the same
-            if self._revision.digest == whole.digest:
-                held = evolve(held, revision=self._revision.number) if held is not None else None
+            if before.digest == whole.digest:
+                held = evolve(held, revision=before.number) if held is not None else None
                 if held != self._pin:
-                    await self._repin(whole, held, request)
+                    await self._repin(whole, held, asked.request)
                 self.secrets = secrets
-                self._mend()
-                return self._revision
+                await self.revive()
+                return self._mend()
 
             async def commit() -> None:
-                self._revision = await self._write(whole, reading, held, request)
-                self.reading, self.secrets = reading, secrets
+                self._revision = await self._write(whole, reading, held, asked.request)
+                self.reading, self.secrets, self._restart = reading, secrets, restart
 
             await self.apply(reading, secrets, commit)
-        except (StorageError, HostNotRunning):
+        except HostNotRunning:
             raise
         except Exception as error:  # boundary: plugin
-            raise await self._refused(error, secrets, action, actor, request) from error
-        self._mend()
+            refused = await self._refused(error, reading, secrets, asked)
+            if isinstance(error, StorageError):
+                raise
+            raise refused from error
         _log.info("revision %d of the settings is used", self._revision.number)
-        if waiting := self.state.restart:
-            _log.warning("%s: these count from the next start on", ", ".join(waiting))
-        return self._revision
+        if restart:
+            _log.warning("%s: these count from the next start on", ", ".join(restart))
+        return self._mend()
 
     async def _refused(
-        self, error: Exception, secrets: Secrets, action: str, actor: str, request: str
+        self, error: Exception, reading: Reading | None, secrets: Secrets, asked: Asked
     ) -> ConfigRefused:
         """Note that settings are not used, and return why."""
-        name = self.source.path.name if self.source.path is not None else ""
-        faults = faults_of_error(error, name)
+        faults = faults_of_error(error, reading)
         self.faults = [evolve(each, message=secrets.hide(each.message)) for each in faults]
         told = "; ".join(map(str, self.faults))
         _log.error(
             "settings are refused, and revision %d is used still: %s", self._revision.number, told
         )
-        entry = Audit(
-            actor=actor,
-            action=f"config.{action}",
-            object="config",
-            outcome="failed",
-            detail=told,
-            before=self._revision.digest,
-            request=request,
-        )
-        await self.database.write(partial(append, audit=entry, at=self.clock.now()))
+        entry = refusal_of(asked, self._revision.digest, told)
+        try:
+            await self.database.write(partial(append, audit=entry, at=self.clock.now()))
+        except StorageError as unwritten:
+            _log.error("that could not be audited: %s", unwritten.detail)
         return ConfigRefused(self.faults)
 
-    def _mend(self) -> None:
+    def _mend(self) -> WholeRevision:
         if self.faults:
             _log.info("the settings can be used again")
         self.faults = ()
+        return self._revision
 
     async def _repin(self, whole: WholeRevision, held: Pin | None, request: str) -> None:
         """Make it durable that the present revision counts instead of the file, or no more."""
@@ -354,27 +370,6 @@ class Configuration:
 
         await self.database.write(job)
         self._pin = held
-
-    def _whole(
-        self,
-        reading: Reading,
-        secrets: Secrets,
-        before: WholeRevision | None,
-        action: Action,
-        actor: str,
-    ) -> WholeRevision:
-        """Return a revision that has no number yet."""
-        settings = shown_settings(reading, secrets)
-        return WholeRevision(
-            number=0,
-            at=self.clock.now(),
-            actor=actor,
-            action=action,
-            file=reading.path.name if reading.path is not None else "",
-            digest=digest_of(settings),
-            changes=() if before is None else changes_between(before.settings, settings),
-            settings=settings,
-        )
 
     async def _write(
         self, whole: WholeRevision, reading: Reading, held: Pin | None, request: str = ""
@@ -395,5 +390,11 @@ class Configuration:
         return made
 
     async def _changed(self, _directory: Path) -> None:
-        with suppress(ConfigRefused, HostNotRunning):  # these are told where they arise
-            await self.refresh("host")
+        while True:
+            with suppress(ConfigRefused, HostNotRunning):  # these are told where they arise
+                try:
+                    await self.refresh("host")
+                except StorageError:  # it is told too, and the file does not change again for it
+                    await anyio.sleep(_AGAIN)
+                    continue
+            return

@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, NoReturn, cast
 
 import msgspec
 from attrs import field, frozen
@@ -16,6 +16,7 @@ from agentrail.config import (
     Source,
     checked,
     environment_layer,
+    everybody_writes,
     faults_of,
     file_layer,
     filled_in,
@@ -26,14 +27,12 @@ from agentrail.config import (
     shown,
 )
 from agentrail.errors import ConfigRefused, Fault
+from agentrail.secret import PREFIX
 from agentrail.settings._checks import cross_faults
 from agentrail.settings._model import ALIASES, Settings, settings_schema
 
 LARGEST: Final = 1024 * 1024
 """The largest file of settings, in bytes."""
-
-SECRETS: Final = "AGENTRAIL_SECRET_"
-"""How the variables begin that have secrets of packages."""
 
 MOST: Final = 100
 """How many faults are told at once."""
@@ -91,7 +90,7 @@ def read_settings(
         filled, unset = filled_in(file_layer(document), variables, schema)
         layers.append(filled)
         faults.extend(unset)
-    own = {name: value for name, value in variables.items() if not name.startswith(SECRETS)}
+    own = {name: value for name, value in variables.items() if not name.startswith(PREFIX)}
     environment, wrong = environment_layer(own, schema, ALIASES)
     options, unreadable = _flags_layer(flags or {})
     layers += [environment, options]
@@ -111,18 +110,24 @@ def read_file(path: Path) -> bytes:
     """Return what is in a file of settings, or its beginning, when it is larger than one may be.
 
     Raises:
-        ConfigRefused: it is no file, or cannot be read.
+        ConfigRefused: it is no file, cannot be read, or everybody may write to it.
     """
     try:
         # What is a pipe would else be waited for until somebody writes.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ConfigRefused([Fault("config_unreadable", "it is no file", _called(path))])
+                _refuse(path, "it is no file")
+            # What is said in it is run; where a link leads counts.
+            if everybody_writes(descriptor):
+                _refuse(path, f"everybody may write to it: chmod o-w {_called(path)}")
             return file.read(LARGEST + 1)
     except OSError as error:
-        message = f"it cannot be read: {error.strerror or error}"
-        raise ConfigRefused([Fault("config_unreadable", message, _called(path))]) from error
+        _refuse(path, f"it cannot be read: {error.strerror or error}", error)
+
+
+def _refuse(path: Path, message: str, error: OSError | None = None) -> NoReturn:
+    raise ConfigRefused([Fault("config_unreadable", message, _called(path))]) from error
 
 
 def _called(path: Path) -> str:

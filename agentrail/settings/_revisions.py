@@ -5,7 +5,7 @@ shown of a revision has no secrets.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
@@ -16,7 +16,7 @@ from attrs import frozen
 from agentrail.audit import Audit
 from agentrail.errors import ConfigError
 from agentrail.messages import Wire
-from agentrail.secret import KeyRing
+from agentrail.secret import KeyRing, sealed_with
 from agentrail.settings._shown import ShownSetting
 from agentrail.storage import read_only
 
@@ -44,6 +44,17 @@ KEPT: Final = 50
 """How many revisions are kept; the oldest go."""
 
 Action = Literal["start", "reload", "rollback"]
+
+
+@frozen(slots=True)
+class Asked:
+    """Who asks for what."""
+
+    action: Action
+    actor: str
+    request: str = ""
+    """The id of the request."""
+
 
 _COLUMNS: Final = "number, at, actor, action, file, digest, changes"
 _decode_settings = msgspec.json.Decoder(tuple[ShownSetting, ...])
@@ -118,6 +129,19 @@ def entry_of(whole: WholeRevision, number: int, before: str, request: str) -> Au
         before=before,
         after=whole.digest,
         request=request,
+    )
+
+
+def refusal_of(asked: Asked, before: str, why: str) -> Audit:
+    """Return the audit entry of what was asked for, and led to none."""
+    return Audit(
+        actor=asked.actor,
+        action=f"config.{asked.action}",
+        object="config",
+        outcome="failed",
+        detail=why,
+        before=before,
+        request=asked.request,
     )
 
 
@@ -205,6 +229,22 @@ def seal_anew(connection: sqlite3.Connection, ring: KeyRing) -> None:
             connection.execute(
                 "update config_revision set sealed = ? where number = ?", (again, number)
             )
+
+
+def unopened(connection: sqlite3.Connection, keys: Collection[str]) -> int:
+    """Return how many revisions are sealed with none of these keys, which are told by their ids."""
+    rows = connection.execute("select sealed from config_revision").fetchall()
+    return sum(sealed_with(sealed) not in keys for (sealed,) in rows)
+
+
+def mark_anew(
+    connection: sqlite3.Connection, number: int, settings: Sequence[ShownSetting], digest: str
+) -> None:
+    """Write how a revision is shown, in the transaction under way."""
+    connection.execute(
+        "update config_revision set digest = ?, settings = ? where number = ?",
+        (digest, msgspec.json.encode(settings).decode(), number),
+    )
 
 
 def pin(connection: sqlite3.Connection) -> Pin | None:

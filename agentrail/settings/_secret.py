@@ -6,8 +6,12 @@ from typing import Final, cast
 
 from agentrail.config import Layered, inside
 from agentrail.errors import Fault
+from agentrail.secret import NAME
+from agentrail.settings._model import Settings
 
-_REFERENCE: Final = re.compile(r"secret:([A-Za-z_][A-Za-z0-9_]{0,127})")
+_BEGINS: Final = "secret:"
+
+_REFERENCE: Final = re.compile(f"{_BEGINS}({NAME.pattern})")
 
 _TAKES: Final = re.compile(r"providers\..+\.api_key|plugins\.entries\.\d+\.config\..+")
 """The settings that a secret may be the value of."""
@@ -30,7 +34,7 @@ def with_secrets(value: object, take: Callable[[str], str]) -> object:
     return value if name is None else take(name)
 
 
-def secret_faults(read: Layered) -> Iterator[Fault]:
+def secret_faults(settings: Settings, read: Layered) -> Iterator[Fault]:
     """Yield where a secret is named that cannot be one."""
     for path, name in named_secrets(read.data, ""):
         if not _TAKES.fullmatch(path):
@@ -39,6 +43,14 @@ def secret_faults(read: Layered) -> Iterator[Fault]:
                 "plugins.entries.*.config take secrets"
             )
             yield read.fault("config_secret", message, path)
+    for name, provider in settings.providers.items():
+        key = provider.api_key or ""
+        if key.startswith(_BEGINS) and secret_name(key) is None:
+            message = (
+                "behind 'secret:' it has no name: write 1 to 128 ASCII letters, digits and _, and "
+                "no digit first"
+            )
+            yield read.fault("config_secret", message, f"providers.{name}.api_key")
 
 
 def named_secrets(value: object, path: str) -> Iterator[tuple[str, str]]:
@@ -46,9 +58,5 @@ def named_secrets(value: object, path: str) -> Iterator[tuple[str, str]]:
     name = secret_name(value)
     if name is not None:
         yield path, name
-    elif isinstance(value, dict):
-        for key, each in cast("dict[str, object]", value).items():
-            yield from named_secrets(each, f"{path}.{key}" if path else str(key))
-    else:
-        for at, each in inside(path, value):
-            yield from named_secrets(each, at)
+    for at, each in inside(path, value):
+        yield from named_secrets(each, at)

@@ -3,22 +3,28 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import islice
 from typing import Final, cast
 
 import msgspec
+from attrs import frozen
 
 from agentrail.errors import ConfigError
 from agentrail.messages import Wire
-from agentrail.secret import HIDDEN, USER, Secrets, users_in
+from agentrail.secret import (
+    HIDDEN,
+    MOST_HIDDEN,
+    Secrets,
+    credentials_in,
+    is_ordinary,
+    tells_secret,
+    without_credentials,
+)
 from agentrail.settings._read import Reading
 from agentrail.settings._secret import secret_name
 
-_OURS: Final = ("", "secrets")
-"""The paths below which the names are those of the settings themselves."""
-
-_SECRET: Final = re.compile(
-    r"pass_?(?:w|phrase)|secret|token|key|credential|authorization|cookie", re.IGNORECASE
-)
+_FREE: Final = re.compile(r"plugins\.entries\.\d+\.config")
+"""The settings whose meaning is known to the code that is given them alone."""
 
 
 class ShownSetting(Wire, frozen=True, omit_defaults=False):
@@ -35,28 +41,36 @@ def shown_settings(reading: Reading, secrets: Secrets | None = None) -> Sequence
     """Return all settings, those that nobody set too, in the order of the reference.
 
     A secret that is named is shown by its name; with ``secrets``, as a mapping of its name as
-    ``secret``, whether it is ``set``, and its ``fingerprint``.  What has no name is hidden; with
-    them, its fingerprint tells it from another.
+    ``secret``, whether it is ``set``, and its ``fingerprint``.  What may be secret and has no name
+    is hidden, and so is each text in the ``config`` of a plugin; with ``secrets``, its fingerprint
+    tells it from another.
     """
     sources = reading.layered.sources
     return [
         ShownSetting(
-            path,
-            _shown(value, path, secrets, hide=hide),
-            str(sources[path]) if path in sources else "",
+            leaf.path,
+            _shown(leaf, secrets),
+            str(sources[leaf.path]) if leaf.path in sources else "",
         )
-        for path, value, hide in _leaves(_data(reading), "", hide=False)
+        for leaf in _leaves(_data(reading))
     ]
 
 
 def hidden_values(reading: Reading) -> Iterator[str]:
-    """Yield what is hidden of settings that is no secret with a name."""
-    for path, value, hide in _leaves(_data(reading), "", hide=False):
-        if secret_name(value) is None:
-            if _is_hidden(value, path, hide=hide):
-                yield str(value)
-            if isinstance(value, str):
-                yield from users_in(value)
+    """Yield what may be secret of settings and has no name, as far as it is no ordinary word.
+
+    Of very many, the first are yielded.
+    """
+    return islice(dict.fromkeys(_hidden_values(reading)), MOST_HIDDEN)
+
+
+def _hidden_values(reading: Reading) -> Iterator[str]:
+    for leaf in _leaves(_data(reading)):
+        text = str(leaf.value)
+        if leaf.hidden and leaf.secret and not (leaf.free and is_ordinary(text)):
+            yield text
+        if isinstance(leaf.value, str):
+            yield from credentials_in(text)
 
 
 def _data(reading: Reading) -> dict[str, object]:
@@ -72,16 +86,42 @@ def digest_of(settings: Sequence[ShownSetting]) -> str:
     return sha256(msgspec.json.encode(said)).hexdigest()
 
 
-def _leaves(value: object, path: str, *, hide: bool) -> Iterator[tuple[str, object, bool]]:
-    """Yield what is no mapping and no list with its path, and whether it may be a secret there."""
+@frozen(slots=True)
+class _Leaf:
+    """What is no mapping and no list."""
+
+    path: str
+    value: object
+    free: bool
+    """Whether its meaning is known to the code that is given it alone."""
+    secret: bool
+    """Whether its name is that of a secret, or the name of what it is in."""
+
+    @property
+    def hidden(self) -> bool:
+        """Whether nothing of it is shown."""
+        if isinstance(self.value, str):
+            return bool(self.value) and (self.free or self.secret) and not secret_name(self.value)
+        # Of what plugins are given, a number may be secret too; the settings' own count tokens.
+        number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
+        return number and self.free and self.secret
+
+
+def _leaves(
+    value: object, path: str = "", *, free: bool = False, secret: bool = False
+) -> Iterator[_Leaf]:
     inner = _inside(value)
     if not inner:
         # As it is when it was read from JSON, so that a revision is the same as it was.
-        yield path, [] if isinstance(value, tuple) else value, hide
+        yield _Leaf(path, [] if isinstance(value, tuple) else value, free, secret)
+        return
+    free = free or _FREE.fullmatch(path) is not None
+    # The names of providers and roles are anybody's, and say nothing of what is in them.
+    above = free and secret
     for key, each in inner:
-        # What tells where secrets are is none.
-        secret = hide or (path not in _OURS and _SECRET.search(str(key)) is not None)
-        yield from _leaves(each, f"{path}.{key}" if path else str(key), hide=secret)
+        tells = tells_secret(key, above=above) if isinstance(key, str) else above
+        at = f"{path}.{key}" if path else str(key)
+        yield from _leaves(each, at, free=free, secret=tells)
 
 
 def _inside(value: object) -> Sequence[tuple[object, object]]:
@@ -92,14 +132,14 @@ def _inside(value: object) -> Sequence[tuple[object, object]]:
     return ()
 
 
-def _shown(value: object, path: str, secrets: Secrets | None, *, hide: bool) -> object:
-    name = secret_name(value)
+def _shown(leaf: _Leaf, secrets: Secrets | None) -> object:
+    value, name = leaf.value, secret_name(leaf.value)
     if name is not None:
         return value if secrets is None else _named(name, secrets)
-    if _is_hidden(value, path, hide=hide):
+    if leaf.hidden:
         return _hidden(str(value), secrets)
     if isinstance(value, str):
-        return USER.sub(lambda match: _hidden(match[0], secrets), value)
+        return without_credentials(value, lambda text: _hidden(text, secrets))
     return value
 
 
@@ -113,9 +153,3 @@ def _named(name: str, secrets: Secrets) -> Mapping[str, object]:
 
 def _hidden(text: str, secrets: Secrets | None) -> str:
     return HIDDEN if secrets is None else f"{HIDDEN[:-1]} {secrets.mark(text)}]"
-
-
-def _is_hidden(value: object, path: str, *, hide: bool) -> bool:
-    # Of what plugins are given, a number may be secret too; the settings' own count tokens.
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return hide and bool(value) and (isinstance(value, str) or (number and ".config." in path))

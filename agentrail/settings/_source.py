@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
+import msgspec
 from attrs import field, frozen
 
+from agentrail.config import read_document
 from agentrail.errors import ConfigRefused
 from agentrail.secret import Hider
-from agentrail.settings._read import Reading, read_file, read_settings
+from agentrail.settings._read import LARGEST, Reading, read_file, read_settings
 
 _LOOKS: Final = 100
 """How often a file is looked at again, at most, that is being written."""
@@ -51,6 +53,25 @@ class SettingsSource:
             return sha256(read_file(self.path) if self.path is not None else b"").hexdigest()
         return ""
 
+    def places(self) -> Reading:
+        """Return the settings with a file that says no more than where the data and keys are.
+
+        It says of that what the file does, as far as one that is refused can be read.
+
+        Raises:
+            ConfigRefused: something is wrong with the variables or options.
+        """
+        said: dict[str, object] = {}
+        with suppress(ConfigRefused):
+            if self.path is not None:
+                document = read_document(self.path.name, read_file(self.path), LARGEST)
+                said = _where(document.data)
+        if said:
+            with suppress(ConfigRefused):
+                text = msgspec.json.encode(said)
+                return read_settings(Path("places.json"), self.variables, self.flags, text)
+        return read_settings(None, self.variables, self.flags)
+
     def read_settled(self) -> Reading:
         """Return the settings once nobody writes to the file, as far as that can be seen.
 
@@ -75,3 +96,18 @@ class SettingsSource:
         """
         path = (self.path or Path()).with_name(name) if name else None
         return read_settings(path, self.variables, self.flags, text)
+
+
+def where(reading: Reading) -> Mapping[str, object]:
+    """Return what settings say of where the data and keys are."""
+    return _where(reading.layered.data)
+
+
+def _where(data: object) -> dict[str, object]:
+    table = cast("dict[str, object]", data) if isinstance(data, dict) else {}
+    secrets = table.get("secrets")
+    keys = cast("dict[str, object]", secrets) if isinstance(secrets, dict) else {}
+    found = {"data_dir": table.get("data_dir")}
+    if "key_file" in keys:
+        found["secrets"] = {"key_file": keys["key_file"]}
+    return {key: value for key, value in found.items() if value is not None}

@@ -1,15 +1,24 @@
 """What is told of the settings that a host goes by."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-from agentrail.errors import CompositionError, ConfigRefused, Fault, unwrapped
+from agentrail.errors import CompositionError, ConfigRefused, Fault, StorageError, unwrapped
 from agentrail.messages import Wire
+from agentrail.secret import Secrets
 from agentrail.settings._read import Reading
-from agentrail.settings._revisions import WholeRevision, changes_between
-from agentrail.settings._shown import shown_settings
+from agentrail.settings._revisions import Asked, WholeRevision, changes_between
+from agentrail.settings._shown import digest_of, shown_settings
 
-_AT_START: Final = ("server.", "data_dir", "plugins.directory", "plugins.watch", "reload.")
+_AT_START: Final = (
+    "server.",
+    "data_dir",
+    "plugins.directory",
+    "plugins.watch",
+    "reload.",
+    "secrets.key_file",
+)
 """How the settings begin that count from the next start of the host on."""
 
 
@@ -33,12 +42,60 @@ def waiting_for_restart(started: Reading, present: Reading) -> Sequence[str]:
     return [change.path for change in changes if change.path.startswith(_AT_START)]
 
 
-def faults_of_error(error: Exception, file: str) -> Sequence[Fault]:
-    """Return what is wrong with settings that a host could not go by."""
+def whole_of(
+    reading: Reading, secrets: Secrets, before: WholeRevision | None, asked: Asked, at: float
+) -> WholeRevision:
+    """Return the revision of settings after another; it has no number yet."""
+    settings = shown_settings(reading, secrets)
+    return WholeRevision(
+        number=0,
+        at=at,
+        actor=asked.actor,
+        action=asked.action,
+        file=reading.path.name if reading.path is not None else "",
+        digest=digest_of(settings),
+        changes=() if before is None else changes_between(before.settings, settings),
+        settings=settings,
+    )
+
+
+def faults_of_error(error: Exception, reading: Reading | None) -> Sequence[Fault]:
+    """Return what is wrong with settings that a host could not go by.
+
+    What is said of a profile, a plugin or a provider that they declare has its place in them.
+    """
     if isinstance(error, ConfigRefused):
         return error.faults
+    places = dict[tuple[str, str], str]() if reading is None else _places(reading)
     if isinstance(error, CompositionError):
-        return [Fault("config_conflict", each, file) for each in error.faults]
+        return [_fault("config_conflict", each, reading, places) for each in error.faults]
     cause = unwrapped(error)
     why = getattr(cause, "detail", f"{type(cause).__name__}: {cause}")
-    return [Fault("config_object", why, file)]
+    code = cause.code if isinstance(cause, StorageError) else "config_object"
+    return [_fault(code, why, reading, places)]
+
+
+_NAMED: Final = re.compile(r"\b(profile|plugin|provider) '([^']+)'")
+
+
+def _fault(
+    code: str, message: str, reading: Reading | None, places: Mapping[tuple[str, str], str]
+) -> Fault:
+    for found in _NAMED.finditer(message):
+        path = places.get((found[1], found[2]))
+        if reading is not None and path is not None:
+            return reading.layered.fault(code, message, path)
+    return Fault(code, message)
+
+
+def _places(reading: Reading) -> Mapping[tuple[str, str], str]:
+    """Return where the settings declare something, by its kind and name."""
+    settings = reading.settings
+    return {
+        **{("profile", each.id): f"profiles.{at}" for at, each in enumerate(settings.profiles)},
+        **{
+            ("plugin", each.name): f"plugins.entries.{at}"
+            for at, each in enumerate(settings.plugins.entries)
+        },
+        **{("provider", name): f"providers.{name}" for name in settings.providers},
+    }

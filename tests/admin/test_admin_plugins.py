@@ -24,6 +24,7 @@ async def test_a_package_is_uploaded_approved_used_and_deleted(site: Site) -> No
 
     on = await site.post("hello_world/toggle")
     assert (on["state"], on["enabled"], on["overridden"]) == ("active", True, True)
+    assert "whyOff" not in on
     assert await site.get("/api/tools") == {
         "tools": [
             {
@@ -86,8 +87,11 @@ async def test_toggle_takes_what_is_wanted(site: Site) -> None:
         for _ in range(2):  # said twice, it is the same
             shown = await site.post("hello_world/toggle", {"enabled": wanted})
             assert (shown["enabled"], shown["overridden"]) == (enabled, overridden)
+            assert shown.get("whyOff") == (None if wanted else "an administrator said so")
     shown = await site.post("hello_world/toggle", {"enabled": None})
     assert (shown["enabled"], shown["overridden"]) == (False, False)
+    (listed,) = (await site.get("/api/plugins"))["plugins"]
+    assert listed["whyOff"] == "nobody has switched it on"
     assert (await site.post("hello_world/toggle", {}))["enabled"] is True
 
 

@@ -62,12 +62,68 @@ def test_a_check_sees_what_variables_say(here: Path) -> None:
     assert "did you mean AGENTRAIL_SERVER__PORT?" in done.err
 
 
-def test_a_check_runs_nothing_of_the_application(here: Path) -> None:
-    write(here, SETTINGS + "plugins: {entries: [{name: a, object: 'ended:now'}]}\n")
+NAMED = """\
+plugins: {entries: [{name: a, object: 'ended:now', config: {key: 'secret:LOST'}}]}
+middlewares: [{name: object, object: 'ended:now'}]
+"""
+
+
+def test_a_check_makes_nothing_that_settings_name_and_says_so(here: Path) -> None:
+    write(here, SETTINGS + NAMED)
     (here / "ended.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
 
-    assert agentrail(here, "config", "check").status == 0
+    done = agentrail(here, "config", "check")
+
+    assert (done.status, done.out.endswith("agentrail.yaml can be used\n")) == (0, True)
+    assert done.err.splitlines() == [
+        "agentrail.yaml:8: plugins.entries.0.config.key: nobody has the secret 'LOST' here",
+        "not looked at: what they name of the application's code; 'agentrail doctor' makes it",
+    ]
     assert not (here / "ran").exists()
+    assert not (here / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        (
+            "  - {id: assistant, model: 'scripted:m'}\n",
+            "agentrail.yaml:8: profiles.1: the application has a profile of this id",
+        ),
+        (
+            "  - {id: lost, model: 'hause:m'}\n",
+            "agentrail.yaml:8: profiles.1: profile 'lost': 'hause:m' names no model provider; ",
+        ),
+        (
+            "  - {id: lost, model: 'house:m', fallbacks: ['nowhere:m']}\n",
+            "agentrail.yaml:8: profiles.1: profile 'lost': 'nowhere:m' names no model provider",
+        ),
+        (
+            "plugins:\n  entries: [{name: lost}]\n",
+            "agentrail.yaml:9: plugins.entries.0.name: the application has no plugin of this name",
+        ),
+    ],
+    ids=["profile", "model", "fallback", "plugin"],
+)
+def test_a_check_compares_settings_with_the_application(here: Path, more: str, fault: str) -> None:
+    write(here, SETTINGS + more)
+
+    done = agentrail(here, "config", "check")
+
+    assert (done.status, done.out) == (2, "")
+    assert done.err.splitlines()[1].startswith(f"  - {fault}")
+
+
+def test_a_check_without_the_application_says_so(here: Path) -> None:
+    write(here, SETTINGS)
+    (here / "app.py").write_text("raise OSError('no license')\n")
+
+    done = agentrail(here, "config", "check")
+
+    assert (done.status, done.err) == (
+        0,
+        "they were compared with no application: 'app' cannot be loaded: OSError: no license\n",
+    )
 
 
 def test_a_check_without_a_file_says_so(here: Path) -> None:
@@ -95,6 +151,14 @@ def test_a_variable_names_the_file(here: Path) -> None:
 
     assert done.status == 0
     assert "other.yaml can be used" in done.out
+
+
+def test_a_file_that_a_variable_names_is_told_with_all_of_its_path(here: Path) -> None:
+    done = agentrail(here, "config", "check", AGENTRAIL_CONFIG="conf/lost.yaml")
+
+    assert done.status == 2
+    assert "lost.yaml: it cannot be read: No such file or directory" in done.err
+    assert done.err.endswith("AGENTRAIL_CONFIG says 'conf/lost.yaml'\n")
 
 
 def test_it_shows_what_is_said_with_its_place_and_no_secret(here: Path) -> None:
@@ -213,3 +277,78 @@ def test_an_option_counts_more_than_the_file(here: Path) -> None:
 
     assert (here / "mine" / "sessions.db").exists()
     assert not (here / "kept").exists()
+
+
+LOUD = "reload: {watch: false}\n"
+MORE = """\
+profiles:
+  - {id: second, model: 'scripted:m', prompt: two, temperature: 0.5}
+  - {id: third, model: 'scripted:m'}
+providers:
+  house: {kind: openai, api_key: canary}
+"""
+
+
+def test_what_came_and_went_is_told_as_a_whole(here: Path) -> None:
+    """And what is not there is another thing than a value."""
+    write(here, LOUD + "profiles: [{id: second, model: 'scripted:m', prompt: one}]\n")
+    with serving(here):
+        write(here, LOUD + MORE)
+        assert agentrail(here, "config", "reload").status == 0
+        history = agentrail(here, "config", "history").out.splitlines()
+        there = agentrail(here, "config", "diff", "1", "2").out.splitlines()
+        back = agentrail(here, "config", "diff", "2", "1").out.splitlines()
+
+    changed = "profiles.0.prompt, profiles.0.temperature, providers.house, profiles.1"
+    assert history[1].endswith(f"  {changed}")
+    rows = [line.split(maxsplit=2) for line in there[1:]]
+    assert rows[:3] == [
+        ["profiles.0.prompt", '"one"', '"two"'],
+        ["profiles.0.temperature", "-", "0.5"],
+        ["providers.house.kind", "-", '"openai"'],
+    ]
+    assert [row[0] for row in rows[3:]] == [
+        "providers.house.api_key",
+        "profiles.1.id",
+        "profiles.1.model",
+    ]
+    assert ["providers.house.kind", '"openai"', "-"] in [each.split() for each in back]
+
+
+def test_the_state_of_a_host_is_told(here: Path) -> None:
+    write(here, LOUD + SETTINGS)
+    with serving(here, "--data-dir", "mine") as server:
+
+        def state(*more: str) -> str:
+            done = agentrail(here, "config", "state", "--data-dir", "mine", *more)
+            assert done.status == 0, done.err
+            return done.out
+
+        assert state().startswith("revision 1 is used: start by application, 2")
+        assert len(state().splitlines()) == 1
+        assert json.loads(state("--json")) == server.client.get("/api/config").json()
+
+        write(here, LOUD + SETTINGS + "sever: {}\n")
+        server.client.post("/api/config/reload")
+        assert state().splitlines()[1:] == [
+            "degraded: the settings as they are now are refused",
+            "  agentrail.yaml:9: sever: there is no setting 'sever' here; did you mean 'server'?",
+        ]
+
+        write(here, "reload: {watch: false, quiet_seconds: 3}\n" + SETTINGS)
+        server.client.post("/api/config/reload")
+        assert state().splitlines()[1:] == ["  reload.quiet_seconds counts from the next start on"]
+        server.client.post("/api/config/rollback", json={"revision": 1})
+        assert state().splitlines()[1:] == ["it counts until the file of settings is changed"]
+        assert server.stop() == 0
+
+        left = agentrail(here, "config", "state", "--data-dir", "mine")
+        assert left.out.splitlines()[0].startswith("revision 3 was used last: rollback by ")
+        assert left.out.splitlines()[1:] == ["it counts until the file of settings is changed"]
+        assert left.err == "no host answers here: this is about what is kept in 'mine'\n"
+
+
+def test_before_a_host_has_run_there_is_no_revision(here: Path) -> None:
+    write(here, SETTINGS)
+
+    assert agentrail(here, "config", "state").out == "no revision was used yet\n"

@@ -15,6 +15,7 @@ import pytest
 
 from tests.cli.command import Serving, agentrail, environment, serving, terminal
 from tests.cli.packages import APP, SOURCE, package, plugin, seen
+from tests.forks import Done
 
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -113,6 +114,23 @@ def test_the_packages_are_listed(here: Path) -> None:
     assert agentrail(here, "plugin", "list", "--state", "happy").status == 2
 
 
+def test_the_list_says_why_one_is_off(here: Path) -> None:
+    with serving(here):
+        plugin(here, "install", str(package(here)), "--yes")
+        plugin(here, "install", str(package(here, name="other")), "--yes")
+        plugin(here, "disable", "hello")
+
+        assert plugin(here, "list").err == "hello: it is off: an administrator said so\n"
+        assert "it is off: an administrator said so" in plugin(here, "inspect", "hello").out
+        assert "it is off" not in plugin(here, "inspect", "other").out
+    (here / "agentrail.yaml").write_text("plugins: {entries: [{name: other, enabled: false}]}\n")
+    left = plugin(here, "list").err.splitlines()
+    assert left[:2] == [
+        "hello: it is off: an administrator said so",
+        "other: it is off: the settings say so",
+    ]
+
+
 @BACKENDS
 def test_a_guarded_host_lets_commands_of_its_user_in(here: Path, backend: str) -> None:
     with serving(here, "app:guarded", "--backend", backend) as server:
@@ -174,13 +192,19 @@ def test_a_token_that_cannot_be_made_or_revoked_is_told_how_it_is_named(here: Pa
     king = agentrail(here, "token", "create", "ada", "--role", "viewer", "--role", "king")
 
     how = "name it by its id, as 'agentrail token list' prints it"
-    assert (gone.status, gone.err) == (2, f"token_not_found: there is no token 'ada': {how}\n")
+    assert gone.status == 2
+    assert last_line(gone) == f"token_not_found: there is no token 'ada': {how}"
     roles = "viewer, operator, publisher, admin, auditor"
     told = "invalid_request: there is no role"
-    assert near.err == f"{told} 'operater': use {roles}; did you mean 'operator'?\n"
-    assert king.err == f"{told} 'king': use {roles}\n"
+    assert last_line(near) == f"{told} 'operater': use {roles}; did you mean 'operator'?"
+    assert last_line(king) == f"{told} 'king': use {roles}"
     assert (near.status, king.status) == (2, 2)
     assert len(json.loads(agentrail(here, "token", "list", "--json").out)) == 1
+
+
+def last_line(done: Done) -> str:
+    """Return what is said after the place that a command is about."""
+    return done.err.splitlines()[-1]
 
 
 @BACKENDS

@@ -1,17 +1,20 @@
 """``agentrail secret``: values go in, are used, and never come out again."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.canaries import leaks
-from tests.cli.command import agentrail, serving, terminal
+from tests.cli.command import AGENTRAIL, agentrail, environment, serving, terminal
 from tests.echo import Echo, echoing
 from tests.forks import Done
 
 VALUES = {"first": "canary/one+two==", "second": 'a second "canäry" of it'}
+
+ALONE = "no host answers here: this is about what is kept in 'data'\n"
 
 SETTINGS = """\
 providers: {house: {kind: openai, base_url: "%s", api_key: "secret:HOUSE"}}
@@ -71,7 +74,10 @@ def test_a_secret_that_is_needed_is_deleted_and_the_host_goes_on(
 ) -> None:
     secret(tmp_path, "set", "HOUSE", stdin=VALUES["first"])
     with serving(tmp_path) as host:
-        assert secret(tmp_path, "delete", "HOUSE").out == "deleted HOUSE\n"
+        deleted = secret(tmp_path, "delete", "HOUSE")
+        assert deleted.out == "deleted HOUSE\n"
+        told = "the host is degraded: agentrail.yaml:1: providers.house.api_key: nobody has "
+        assert deleted.err.startswith(told)
         state = host.client.get("/api/config").json()
         assert host.client.post("/chat", json={"message": "hi"}).status_code == 200
 
@@ -79,7 +85,7 @@ def test_a_secret_that_is_needed_is_deleted_and_the_host_goes_on(
     assert "nobody has the secret 'HOUSE'" in state["faults"][0]["message"]
     assert echo.authorizations == [f"Bearer {VALUES['first']}"]
     gone = secret(tmp_path, "delete", "HOUSE", status=2)
-    assert gone.err.startswith("secret_not_found: ")
+    assert "\nsecret_not_found: " in gone.err
 
 
 @pytest.mark.parametrize("runs", [True, False])
@@ -147,4 +153,47 @@ def test_what_is_no_secret_is_refused(
     assert echo.port
     done = secret(tmp_path, "set", name, stdin=value, status=2 if code else 0)
 
-    assert done.err.startswith(f"{code}: " if code else "")
+    assert f"{code}: " in done.err if code else done.err == ALONE
+
+
+def test_what_is_not_utf_8_is_refused_in_a_sentence(tmp_path: Path, echo: Echo) -> None:
+    assert echo.port
+    done = subprocess.run(
+        [AGENTRAIL, "secret", "set", "HOUSE"],
+        cwd=tmp_path,
+        env=environment(),
+        input=b"can\xffary",
+        capture_output=True,
+        timeout=50,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"invalid_request: standard input is not UTF-8")
+    assert b"ary" not in done.stdout + done.stderr
+
+
+def test_one_line_s_end_is_no_part_of_a_value(tmp_path: Path, echo: Echo) -> None:
+    secret(tmp_path, "set", "HOUSE", stdin=VALUES["first"] + "\r\n")
+    with serving(tmp_path) as host:
+        host.client.post("/chat", json={"message": "hi"})
+
+    assert echo.authorizations == [f"Bearer {VALUES['first']}"]
+
+
+def test_what_counts_before_a_seal_is_told(tmp_path: Path, echo: Echo) -> None:
+    file = tmp_path / "agentrail.yaml"
+    file.write_text(SETTINGS % echo.url + "secrets: {directory: files}\n")
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "HOUSE").write_text("another-value")
+
+    done = agentrail(
+        tmp_path, "secret", "set", "HOUSE", stdin="value", AGENTRAIL_SECRET_HOUSE="a-third-value"
+    )
+
+    assert (done.status, done.out) == (0, "sealed HOUSE\n")
+    assert done.err.splitlines()[1:] == [
+        "the variable AGENTRAIL_SECRET_HOUSE is there too: a host that has it goes by that",
+        "the file 'files/HOUSE' is there too: a host that has it goes by that",
+    ]
+    assert secret(tmp_path, "set", "OTHER", stdin="value").err == ALONE

@@ -40,7 +40,8 @@ COMMANDS = (
     *("plugin new", "plugin check", "plugin pack"),
     *("audit verify", "audit list", "token create", "token list", "token revoke"),
     *("config check", "config show", "config schema"),
-    *(f"config {verb}" for verb in ("history", "revision", "diff", "reload", "rollback")),
+    *(f"config {verb}" for verb in ("state", "history", "revision", "diff")),
+    *("config reload", "config rollback"),
     *(f"secret {verb}" for verb in ("set", "list", "delete", "rotate")),
 )
 GROUPS = ("local", "sessions", "plugin", "audit", "token", "config", "secret")

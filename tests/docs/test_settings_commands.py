@@ -23,7 +23,8 @@ def plain(printed: str, cwd: Path) -> str:
     printed = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", "<time>", printed)
     printed = re.sub(r"\b[0-9a-f]{16}\b|(?<=\")[0-9a-f]{12}(?=\")", "…", printed)
     # Where it takes long to ask for it, the host has read the file by itself.
-    return re.sub(" {2,}", "  ", printed).replace("reload  host", "reload  local")
+    printed = re.sub(" {2,}", "  ", printed)
+    return re.sub("(reload  |reload by )host", r"\1local", printed)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -64,7 +64,22 @@ def type_of(part: Mapping[str, Any]) -> str:
         return " or ".join(type_of(each) for each in part["anyOf"])
     if inner := part.get("items") or part.get("additionalProperties"):
         return f"{'list of' if part['type'] == 'array' else 'mapping to'} {type_of(inner)}"
-    return "`module:name`" if "pattern" in part else KINDS[part["type"]]
+    return "`module:name`" if "pattern" in part else f"{KINDS[part['type']]}{range_of(part)}"
+
+
+def range_of(part: Mapping[str, Any]) -> str:
+    """Returns which numbers may be written, as the page names them."""
+    bounds = [
+        f"{word} {part[name]:g}"
+        for name, word in (
+            ("minimum", "from"),
+            ("exclusiveMinimum", "above"),
+            ("maximum", "to"),
+            ("exclusiveMaximum", "below"),
+        )
+        if name in part
+    ]
+    return "".join(f" {bound}" for bound in bounds)
 
 
 def default_of(mapping: Mapping[str, Any], key: str) -> str:

@@ -121,6 +121,10 @@ def look(what: str) -> str:
     return what
 
 
+again = look
+"""The same tool by another name in the code."""
+
+
 @define(eq=False)
 class Tooled:
     """A plugin with a tool."""
@@ -227,3 +231,9 @@ def balanced() -> Counter[str]:
         what, who = line.split(" ", 1)
         found[who] += 1 if what == "start" else -1
     return Counter({who: count for who, count in found.items() if count})
+
+
+async def until(there: Callable[[], bool]) -> None:
+    """Let others run until something is there."""
+    while not there():
+        await anyio.lowlevel.checkpoint()

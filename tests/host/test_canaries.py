@@ -57,7 +57,7 @@ async def test_no_object_shows_a_secret(tmp_path: Path) -> None:
     async with app.host as host:
         settled, configuration = host.settled, host.part(Configuration)
         assert settled is not None
-        parts = [host, host.core, host.core.config, settled, settled.made, settled.reading]
+        parts = [host, host.core, host.core.config, settled, settled.reading]
         parts += [settled.source, settled.secrets, configuration, configuration.state]
         parts += [*host.core.config.providers, host.core.models, host.core.composition]
         shown = {f"{type(part).__name__} {at}": f"{part!r} {part}" for at, part in enumerate(parts)}

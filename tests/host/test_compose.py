@@ -1,5 +1,7 @@
 """What fits together, what does not, and that all of it is said at once."""
 
+from pathlib import Path
+
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,9 +20,10 @@ from agentrail import (
     define_plugin,
     tool,
 )
-from agentrail.errors import CompositionError
+from agentrail.errors import CompositionError, ConfigRefused
 from agentrail.host import AgentHost
 from agentrail.requests import ModelReply, ModelRequest
+from agentrail.settings import Configuration, SettingsSource
 from agentrail.tool import deny
 
 
@@ -51,9 +54,26 @@ def test_all_faults_are_listed_at_once() -> None:
     assert "two plugins are named 'a'" in said
 
 
-def test_an_application_needs_a_profile() -> None:
+@pytest.mark.anyio
+async def test_a_host_without_a_profile_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(CompositionError, match="at least one"):
-        compose()
+        await create_app(AppConfig(profiles=[], data_dir=tmp_path)).host.__aenter__()
+    with pytest.raises(CompositionError, match="at least one"):
+        create_app(AppConfig(profiles=[], data_dir=tmp_path), SettingsSource(None, {}))
+
+
+@pytest.mark.anyio
+async def test_settings_may_bring_the_only_profiles_of_an_application(tmp_path: Path) -> None:
+    file = tmp_path / "agentrail.yaml"
+    file.write_text("profiles: [{id: only, model: 'scripted:m'}]\n")
+    base = create_app(AppConfig(profiles=[], providers=[ScriptedModel(["Hi."])], data_dir=tmp_path))
+    settings = SettingsSource(file, {"AGENTRAIL_RELOAD__WATCH": "false"})
+    async with create_app(base.host.core.config, settings).host as host:
+        assert (await host.chat(ChatRequest("Hello?"))).message == "Hi."
+        file.write_text("profiles: []\n")
+        with pytest.raises(ConfigRefused, match="at least one"):
+            await host.part(Configuration).reload("ada")
+        assert host.composition.default_agent == "only"
 
 
 def test_a_path_without_its_slash_is_refused() -> None:

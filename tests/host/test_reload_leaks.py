@@ -166,13 +166,17 @@ async def test_settings_that_are_refused_leave_nothing_behind(
     async with site.host:
         await refused(range(1, 30))
         await quiet(site)
-        before, of_each = held(site), objects()
-        await refused(range(30, 30 + REFUSED))
-        await quiet(site)
-        after = held(site)
-        assert {name: count for name, count in after.items() if count > before[name]} == {}
-        grown = {name: count - of_each[name] for name, count in objects().items()}
-        assert too_many(grown, REFUSED) == {}
+        left: Mapping[str, int] = {}
+        for start in (30, 30 + REFUSED):  # what is cached once does not grow again
+            before, of_each = held(site), objects()
+            await refused(range(start, start + REFUSED))
+            await quiet(site)
+            after = held(site)
+            assert {name: count for name, count in after.items() if count > before[name]} == {}
+            left = too_many({n: count - of_each[n] for n, count in objects().items()}, REFUSED)
+            if not left:
+                break
+        assert left == {}
     assert balanced() == {}
 
 
@@ -189,7 +193,7 @@ async def test_what_is_left_behind_would_be_seen(tmp_path: Path) -> None:
         await quiet(site)
         grown = {name: count - before[name] for name, count in objects().items()}
         assert grown["agentrail.host._generation.Generation"] == 11
-        assert grown["tests.host.reloading.Marks"] == 3
+        assert grown["tests.host.reloading.Marks"] == 2  # three, and the first one is gone
         left.clear()
         gc.collect()
         kind = "agentrail.host._generation.Generation"

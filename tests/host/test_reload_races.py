@@ -4,10 +4,12 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 from attrs import define, field
 
-from agentrail.errors import ModelError
-from tests.host.reloading import site_of
+from agentrail.errors import ConfigRefused, ModelError, PluginStartError
+from agentrail.host._swap import Swapper
+from tests.host.reloading import Tooled, site_of
 from tests.host.test_reload import Gate
 
 pytestmark = pytest.mark.anyio
@@ -90,3 +92,100 @@ async def test_a_provider_that_comes_while_a_plugin_stops_slowly_stays(tmp_path:
         with pytest.raises(ModelError):  # nobody is there, and not: it was taken out
             await site.ask(agent="extra")
         gate.open.set()
+
+
+@define(eq=False)
+class Breaking:
+    """A plugin whose task breaks down when it is told to, and that starts while it is let."""
+
+    name: str = "breaks"
+    lives: list[str] = field(factory=list[str])
+    starts: bool = True
+    broke: anyio.Event = field(factory=anyio.Event)
+    tasks: TaskGroup = field(init=False)
+
+    async def start(self) -> None:
+        if not self.starts:
+            raise RuntimeError("the line is dead")
+        self.lives.append("start")
+        self.broke = anyio.Event()
+        self.tasks = anyio.create_task_group()
+        await self.tasks.__aenter__()
+        self.tasks.start_soon(self._work)
+
+    async def _work(self) -> None:
+        await self.broke.wait()
+        raise RuntimeError("the line is dead")
+
+    async def stop(self) -> None:
+        self.tasks.cancel_scope.cancel()
+        try:
+            await self.tasks.__aexit__(None, None, None)
+        finally:
+            self.lives.append("stop")
+
+    async def break_down(self) -> None:
+        """Return once it is over."""
+        self.broke.set()
+        while self.lives[-1] != "stop":  # noqa: ASYNC110 - the host stops it
+            await anyio.sleep(0.01)
+        await anyio.wait_all_tasks_blocked()
+
+
+BREAKING = Breaking()
+"""What settings make."""
+
+
+def breaking() -> Breaking:
+    """Return a plugin that is made once."""
+    return BREAKING
+
+
+MADE = "plugins: {entries: [{name: breaks, object: 'tests.host.test_reload_races:breaking'}]}\n"
+
+
+@pytest.mark.parametrize("by", ["settings", "code"])
+async def test_a_plugin_that_broke_down_is_started_again_by_a_reload(
+    tmp_path: Path, by: str
+) -> None:
+    BREAKING.lives, BREAKING.starts = [], True
+    own, text = ([], MADE) if by == "settings" else ([BREAKING], ON)
+    site = site_of(tmp_path, text, plugins=own)
+    async with site.host:
+        await BREAKING.break_down()
+        BREAKING.starts = False
+        for grace in (3, 4):
+            with pytest.raises(ConfigRefused, match="'breaks' did not start: the line is dead"):
+                await site.use(f"{text}stop_grace: {grace}\n")
+        assert BREAKING.lives == ["start", "stop"]
+
+        with pytest.raises(ConfigRefused, match="'breaks' did not start: the line is dead"):
+            await site.use(text)
+        BREAKING.starts = True
+        assert await site.use(text) == 1
+        assert BREAKING.lives == ["start", "stop", "start"]
+        await site.use(f"{text}stop_grace: 3\n")
+        assert BREAKING.lives == ["start", "stop", "start"]
+        await site.use(f"{text}stop_grace: 4\n")
+        await site.ask()
+        assert BREAKING.lives == ["start", "stop", "start"]
+    assert BREAKING.lives == ["start", "stop"] * 2
+
+
+async def test_a_plugin_that_broke_down_is_left_alone_while_others_are_exchanged(
+    tmp_path: Path,
+) -> None:
+    BREAKING.lives, BREAKING.starts = [], True
+    site = site_of(tmp_path, ON, plugins=[BREAKING])
+    async with site.host:
+        swap = Swapper(site.host.core, 1)
+        await BREAKING.break_down()
+        await swap([Tooled("another")])
+        assert BREAKING.lives == ["start", "stop"]
+        BREAKING.starts = False
+        with pytest.raises(PluginStartError):
+            await swap.revive()
+        BREAKING.starts = True
+        await swap.revive()
+        assert BREAKING.lives == ["start", "stop", "start"]
+    assert BREAKING.lives == ["start", "stop"] * 2

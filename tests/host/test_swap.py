@@ -246,6 +246,36 @@ async def test_a_host_that_stops_during_a_swap_stops_what_the_swap_started(
     assert Counter(log) == Counter(f"{what} m {n}" for what in ("start", "stop") for n in (1, 2))
 
 
+async def test_a_host_that_stops_while_a_plugin_starts_does_not_serve_it(
+    make_host: MakeHost,
+) -> None:
+    log: list[str] = []
+    starting, go = anyio.Event(), anyio.Event()
+
+    async def start() -> None:
+        starting.set()
+        await go.wait()
+        log.append("start")
+
+    slow = define_plugin("slow", start=start, stop=lambda: log.append("stop"))
+    host = make_host(stop_grace=0)
+
+    async def exchange() -> None:
+        with pytest.raises(HostNotRunning):
+            await swapper(host)([slow])
+
+    async def let_go() -> None:
+        while not host.core.lives._over:  # noqa: ASYNC110 - it stops
+            await anyio.sleep(0.01)
+        go.set()
+
+    async with anyio.create_task_group() as tasks, host:
+        tasks.start_soon(exchange)
+        await starting.wait()
+        tasks.start_soon(let_go)
+    assert log == ["start", "stop"]
+
+
 async def test_under_concurrent_streams_no_request_fails_and_none_sees_two_compositions(
     make_host: MakeHost,
 ) -> None:

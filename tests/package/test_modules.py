@@ -27,12 +27,17 @@ from tests.package.packages import Behind, make
 pytestmark = pytest.mark.anyio
 
 
+def cached() -> set[str]:
+    """Return where modules are looked for; Python forgets now and then what is not there."""
+    return {path for path, finder in sys.path_importer_cache.items() if finder is not None}
+
+
 @pytest.fixture(autouse=True)
 def _interpreter_as_before() -> Iterator[None]:
     """Every test here leaves the interpreter as it found it."""
-    before = list(sys.meta_path), list(sys.path), set(sys.path_importer_cache)
+    before = list(sys.meta_path), list(sys.path), cached()
     yield
-    assert (list(sys.meta_path), list(sys.path), set(sys.path_importer_cache)) == before
+    assert (list(sys.meta_path), list(sys.path), cached()) == before
     assert [name for name in sys.modules if name.startswith("_package_")] == []
 
 

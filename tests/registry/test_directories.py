@@ -56,7 +56,8 @@ def kept(says: str) -> dict[str, str]:
 @asynccontextmanager
 async def watching(data: Path, own: Path) -> AsyncGenerator[tuple[AgentHost, Feed]]:
     settings = PackageSettings(directories=[own], watch=True, quiet_seconds=0.1)
-    async with host_of(data, settings=settings) as host, host.part(Packages).events.feed() as feed:
+    host = host_of(data, settings=settings)
+    async with host.part(Packages).events.feed() as feed, host:  # what the start does is told too
         yield host, feed
 
 

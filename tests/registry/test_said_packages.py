@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from agentrail import AppConfig, ChatRequest, MemorySessionStore, Profile, ScriptedModel, create_app
-from agentrail.errors import ConfigRefused, PackageStateError
+from agentrail.errors import ConfigRefused, PackageError, PackageStateError
 from agentrail.host import AgentHost, SettingsSource
 from agentrail.messages import ToolResult
 from agentrail.plugin import PackageSettings
 from agentrail.registry import Packages, configure
 from agentrail.settings import Configuration
-from tests.registry.shop import ADA, LAZY, call, upload, write
+from agentrail.storage import Database
+from tests.registry.shop import ADA, LAZY, call, host_of, upload, write
 
 pytestmark = pytest.mark.anyio
 
@@ -277,3 +278,209 @@ middlewares:
         states = {info.id: info.state for info in await host.part(Packages).list()}
 
     assert states == {"plugin1": "active", "plugin2": "active", "plugin3": "disabled"}
+
+
+async def failed(directory: Path, said_of_it: str, *, on: bool = False) -> AgentHost:
+    """Return a host, not started, whose package cannot do with its configuration."""
+    async with host_with(directory, "") as host:
+        await upload(host.part(Packages), "p", more=ENTRY + SCHEMA, source=CONFIGURED)
+        if on:
+            await host.part(Packages).switch("p", ADA, on=True)
+    return host_with(directory, said_of_it)
+
+
+BAD, GOOD = "{word: bad}", "{word: good}"
+
+
+async def test_a_package_that_failed_is_tried_again_with_another_configuration(
+    tmp_path: Path,
+) -> None:
+    async with await failed(tmp_path, entry(enabled="true", config=BAD)) as host:
+        packages = host.part(Packages)
+        assert (await packages.get("p")).state == "failed"
+
+        (told,) = await faults(host, tmp_path, entry(enabled="true", config="{word: [bad]}"))
+        assert "does not fit its schema" in told
+        info = await packages.get("p")
+        assert (info.state, info.error) == ("failed", "ValueError: it will not do")
+
+        await reload(host, tmp_path, entry(enabled="true", config=GOOD))
+        assert await said(host) == "good"
+        info = await packages.get("p")
+        assert (info.state, info.error, info.why_off) == ("active", "", "")
+
+
+async def test_a_package_that_failed_is_left_alone_while_nothing_else_is_said_of_it(
+    tmp_path: Path,
+) -> None:
+    async with await failed(tmp_path, entry(config=BAD), on=True) as host:
+        await reload(host, tmp_path, entry(config=BAD), "stop_grace: 3")
+        info = await host.part(Packages).get("p")
+        assert (info.state, info.why_off) == ("failed", "it failed: ValueError: it will not do")
+
+        (told,) = await faults(host, tmp_path, entry(enabled="true", config=BAD))
+        assert "it will not do" in told
+
+
+async def test_a_package_that_failed_is_tried_again_with_another_version(tmp_path: Path) -> None:
+    async with await failed(tmp_path, entry(config=BAD), on=True) as host:
+        await upload(host.part(Packages), "p", "2.0.0", more=SCHEMA)
+        await reload(host, tmp_path, entry(config=BAD, version="2.0.0"))
+        assert await said(host) == "p 2.0.0"
+
+
+async def test_a_package_that_failed_is_tried_again_when_packages_may_run_again(
+    tmp_path: Path,
+) -> None:
+    async with await failed(tmp_path, entry(config=BAD), on=True) as host:
+        none = entry(config=GOOD).replace("entries", "enabled: false, entries")
+        await reload(host, tmp_path, none)
+        assert (await host.part(Packages).get("p")).why_off == "the settings let no package run"
+        await reload(host, tmp_path, entry(config=GOOD))
+        assert await said(host) == "good"
+
+
+async def test_a_package_that_failed_is_tried_again_when_an_administrator_configures_it(
+    tmp_path: Path,
+) -> None:
+    async with await failed(tmp_path, entry(config=BAD), on=True) as host:
+        packages = host.part(Packages)
+        await configure(packages, "p", {"word": "good"}, ADA)
+        assert await said(host) == "good"
+        assert (await packages.get("p")).state == "active"
+
+
+async def test_administrators_may_switch_a_package_as_settings_say(tmp_path: Path) -> None:
+    async with await failed(tmp_path, entry(enabled="true", config=BAD)) as host:
+        packages = host.part(Packages)
+        with pytest.raises(PackageStateError, match="the settings say that package 'p' is on"):
+            await packages.switch("p", ADA, on=False)
+        with pytest.raises(PackageError, match="it will not do"):
+            await packages.switch("p", ADA, on=True)
+
+        await reload(host, tmp_path, entry(enabled="true", config=GOOD))
+        assert (await packages.switch("p", ADA, on=True)).state == "active"
+
+        await reload(host, tmp_path, entry(enabled="false"))
+        assert (await packages.switch("p", ADA, on=False)).state == "disabled"
+
+
+async def test_what_administrators_chose_is_used_when_settings_name_no_version_any_more(
+    tmp_path: Path,
+) -> None:
+    async with host_with(tmp_path, "") as host:
+        packages = host.part(Packages)
+        await upload(packages, "p")
+        await upload(packages, "p", "2.0.0")
+        await packages.upgrade("p", ADA, version="1.0.0")
+        await packages.switch("p", ADA, on=True)
+        await packages.upgrade("p", ADA, version="2.0.0")
+
+        await reload(host, tmp_path, entry(version="1.0.0"))
+        await packages.switch("p", ADA, on=False)
+        info = await packages.switch("p", ADA, on=True)
+        assert (info.version, info.previous) == ("1.0.0", None)
+
+        await reload(host, tmp_path)
+        assert await said(host) == "p 2.0.0"
+        info = await packages.get("p")
+        assert (info.version, info.previous) == ("2.0.0", "1.0.0")
+
+
+async def test_what_settings_alone_chose_stays_when_an_administrator_switched_it_on(
+    tmp_path: Path,
+) -> None:
+    async with host_with(tmp_path, "") as host:
+        packages = host.part(Packages)
+        await upload(packages, "p")
+        await upload(packages, "p", "2.0.0")
+        await reload(host, tmp_path, entry(version="1.0.0"))
+        await packages.switch("p", ADA, on=True)
+        await reload(host, tmp_path)
+        assert await said(host) == "p 1.0.0"
+
+
+async def test_a_package_tells_why_it_is_off(tmp_path: Path) -> None:
+    async def why(name: str = "p") -> str:
+        return (await packages.get(name)).why_off
+
+    async with host_with(tmp_path, "") as host:
+        packages = host.part(Packages)
+        await upload(packages, "p", ready=False)
+        assert await why() == "approve it first"
+        await packages.approve("p", ADA, promote=True)
+        assert await why() == "nobody has switched it on"
+        await packages.switch("p", ADA, on=True)
+        assert await why() == ""
+        await packages.switch("p", ADA, on=False)
+        assert await why() == "an administrator said so"
+        await upload(packages, "q", more='dependencies.plugins = ["p>=1.0"]\n')
+        with pytest.raises(PackageStateError):
+            await packages.switch("q", ADA, on=True)
+        assert (await why("q")).startswith("it failed: ")
+        assert (await why("q")).endswith("depends on other packages: p>=1.0 is not on")
+        await reload(host, tmp_path, entry(enabled="false"))
+        assert await why() == "the settings say so"
+
+
+KEYED = """
+def plugin(context):
+    from agentrail import define_plugin, tool
+    given = context.config["keys"][0]["key"]
+    if given == "a-bad-secret":
+        raise ValueError(f"{given} will not do")
+    @tool
+    def tell() -> str:
+        \"\"\"Tells.\"\"\"
+        return "the right one" if given == "a-good-secret" else given
+    return define_plugin("p", tools=[tell])
+"""
+
+
+async def test_an_administrator_names_a_secret_in_the_configuration_of_a_package(
+    tmp_path: Path,
+) -> None:
+    kept: dict[str, str] = {"GOOD": "a-good-secret", "BAD": "a-bad-secret"}
+    host = host_of(
+        tmp_path, *[call("p__tell"), "fine"] * 4, settings=PackageSettings(secrets=kept.get)
+    )
+
+    def keys(key: str) -> dict[str, object]:
+        return {"keys": [{"key": key}]}
+
+    async with host:
+        packages = host.part(Packages)
+        more = ENTRY + '[permissions]\nconfig = ["keys"]\n[config]\nkeys = [{key = "none"}]\n'
+        await upload(packages, "p", more=more, source=KEYED)
+        await packages.switch("p", ADA, on=True)
+        assert await said(host) == "none"
+
+        await configure(packages, "p", keys("secret:GOOD"), ADA)
+        assert await said(host) == "the right one"
+        stored = await host.part(Database).read(
+            lambda connection: connection.execute("select config from package").fetchall()
+        )
+        assert stored == [('{"keys":[{"key":"secret:GOOD"}]}',)]
+
+        with pytest.raises(PackageStateError, match="'LOST', which nobody has: 'agentrail secret"):
+            await configure(packages, "p", keys("secret:LOST"), ADA)
+        with pytest.raises(PackageError, match=r"\{\{secret:BAD\}\} will not do"):
+            await configure(packages, "p", keys("secret:BAD"), ADA)
+        assert await said(host) == "the right one"
+
+    del kept["GOOD"]
+    async with host_of(tmp_path, settings=PackageSettings(secrets=kept.get)) as host:
+        info = await host.part(Packages).get("p")
+        assert (info.state, "'GOOD', which nobody has" in info.error) == ("failed", True)
+
+
+async def test_a_manifest_names_no_secret_of_the_host(tmp_path: Path) -> None:
+    kept: dict[str, str] = {"GOOD": "a-good-secret"}
+    host = host_of(tmp_path, call("p__tell"), "fine", settings=PackageSettings(secrets=kept.get))
+    async with host:
+        packages = host.part(Packages)
+        named = '[config]\nkeys = [{key = "secret:GOOD"}]\n'
+        more = ENTRY + '[permissions]\nconfig = ["keys"]\n' + named
+        await upload(packages, "p", more=more, source=KEYED)
+        await packages.switch("p", ADA, on=True)
+        assert await said(host) == "secret:GOOD"

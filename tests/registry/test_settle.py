@@ -3,13 +3,11 @@
 import gc
 import sys
 from collections import Counter
-from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import pytest
 from attrs import define, field
 
@@ -22,6 +20,7 @@ from agentrail.registry import Packages
 from agentrail.requests import Delta, ModelRequest
 from agentrail.settings import Configuration, SettingsSource
 from agentrail.storage import Database
+from tests.host.reloading import until
 from tests.registry.shop import ADA, LAZY, call, upload
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +33,6 @@ SEEN: dict[str, list[str]] = {}
 
 PLUGIN = f"""
 import sys
-import anyio
 from agentrail import tool
 
 TEST = sys.modules[{__name__!r}]
@@ -195,12 +193,6 @@ def words(**said: str) -> str:
     """Return settings with the configuration of packages."""
     entries = [f"    - {{name: {name}, config: {{word: {word}}}}}\n" for name, word in said.items()]
     return "plugins:\n  entries:\n" + "".join(entries)
-
-
-async def until(there: Callable[[], bool]) -> None:
-    """Let others run until something is there."""
-    while not there():
-        await anyio.lowlevel.checkpoint()
 
 
 def alive() -> Counter[str]:
@@ -435,6 +427,64 @@ async def test_a_package_is_given_the_secrets_of_today_by_a_reload(tmp_path: Pat
     ]
 
 
+@define(eq=False)
+class Waiting:
+    """A plugin that waits in its start until it may go on, and does not start then."""
+
+    name: str = "waiting"
+    entered: anyio.Event = field(factory=anyio.Event)
+    open: anyio.Event = field(factory=anyio.Event)
+
+    async def start(self) -> None:
+        self.entered.set()
+        await self.open.wait()
+        raise RuntimeError("it will not start")
+
+
+MADE: list[Waiting] = []
+
+
+def waiting() -> Waiting:
+    """Return a plugin, for settings to name."""
+    MADE.append(Waiting())
+    return MADE[-1]
+
+
+async def test_a_package_that_runs_is_not_given_the_secrets_of_settings_that_are_tried(
+    tmp_path: Path,
+) -> None:
+    MADE.clear()
+    for name, word in (("old", "opensesame"), ("new", "alakazam")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "KEY").write_text(word, encoding="utf-8")
+    told: list[str] = []
+
+    async def note(request: ModelRequest) -> str:
+        told.extend(getattr(part, "content", "") for part in request.messages[-1].parts)
+        return "fine"
+
+    text = f"secrets: {{directory: {tmp_path / 'old'}}}\n"
+    site = site_of(tmp_path, *[call("p__tell"), note] * 2, text=text)
+
+    async def change() -> None:
+        with pytest.raises(ConfigRefused, match="it will not start"):
+            await site.use(
+                text.replace("old", "new")
+                + words(q="two")
+                + f"    - {{name: waiting, object: '{__name__}:waiting'}}\n"
+            )
+
+    async with site.host, anyio.create_task_group() as tasks:
+        await site.on("p", secrets=True)
+        await site.on("q", secrets=True)
+        tasks.start_soon(change)
+        await until(lambda: bool(MADE))
+        await MADE[0].entered.wait()
+        await site.ask()
+        MADE[0].open.set()
+    assert told == ["opensesame opensesame"]
+
+
 async def test_what_was_reloaded_stays_when_packages_are_switched(tmp_path: Path) -> None:
     site = site_of(tmp_path)
     async with site.host:
@@ -484,3 +534,18 @@ async def test_under_changes_of_its_configuration_no_run_sees_two_loadings(tmp_p
     mixed = [seen for seen in SEEN.values() if len({each.split(" ")[1] for each in seen}) > 1]
     assert mixed == []
     assert alive() == {}
+
+
+async def test_nothing_is_kept_of_a_package_that_was_replaced(tmp_path: Path) -> None:
+    def made() -> list[Any]:
+        gc.collect()
+        objects = [each for each in gc.get_objects() if type(each).__name__ == "Plugin"]
+        return [each for each in objects if str(type(each).__module__).startswith("_package_")]
+
+    site, others = site_of(tmp_path), {id(each): each for each in made()}
+    async with site.host:
+        await site.on()
+        await site.use(words(p="two"))
+        await site.quiet()
+        await site.ask()
+        assert [each.word for each in made() if id(each) not in others] == ["two"]

@@ -412,7 +412,7 @@ def test_an_application_that_takes_no_packages_takes_none(code: Path) -> None:
         # It would be given to nobody, and have the host take packages.
         ("{name: other, config: {a: 1}}", "config", "the application's code has made this plugin"),
         ("{name: grteer, enabled: false}", "name", "the application has no plugin of this name"),
-        ("{name: package, version: '1'}", "name", "the application has no plugin of this name"),
+        ("{name: package, version: '1.0.0'}", "name", "the application has no plugin of this name"),
     ],
 )
 def test_an_entry_that_would_do_nothing_is_told_with_its_line(

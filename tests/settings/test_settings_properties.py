@@ -111,25 +111,39 @@ def tables_in(data: Table, *path: str) -> list[Table]:
     return cast("list[Table]", data.get(last, []))
 
 
+def put_right(profile: Table, name: str) -> None:
+    """Have in a profile what it may have."""
+    profile["id"] = name
+    profile["model"] = f"p:m{profile['model']}"
+    models = cast("list[str]", profile.get("fallbacks", []))
+    profile["fallbacks"] = [f"p:m{each}" for each in models]
+    profile["tools"] = list(dict.fromkeys(cast("list[str]", profile.get("tools", []))))
+    window = cast("int", profile.get("context_window", 8192))
+    limits = cast("Table", profile.get("limits", {}))
+    if cast("int", limits.get("max_tokens") or 0) >= window:
+        del limits["max_tokens"]
+    for rule in tables_in(profile, "permissions"):
+        kinds = [kind for kind in ("allow", "ask", "deny") if rule.pop(kind, None) is not None]
+        rule[kinds[0] if kinds else "deny"] = "t*"
+        if "allow" in rule:
+            rule.pop("reason", None)
+
+
 def fitting(data: Table) -> Table:
     """Return settings with that put right which no schema says."""
     for name in ("providers", "roles"):
         if not data.get(name, True):
             del data[name]  # no mapping is as good as an empty one
+    for provider in cast("dict[str, Table]", data.get("providers", {})).values():
+        for name, write in (("base_url", "http://{}".format), ("api_key", ascii)):
+            if provider.get(name) is not None:
+                provider[name] = write(provider[name])
     for at, profile in enumerate(tables_in(data, "profiles")):
-        profile["id"] = f"{at}{profile['id']}"
-        profile["model"] = f"p:m{profile['model']}"
-        models = cast("list[str]", profile.get("fallbacks", []))
-        profile["fallbacks"] = [f"p:m{each}" for each in models]
-        for rule in tables_in(profile, "permissions"):
-            kinds = [kind for kind in ("allow", "ask", "deny") if rule.pop(kind, None) is not None]
-            rule[kinds[0] if kinds else "deny"] = "t*"
-            if "allow" in rule:
-                rule.pop("reason", None)
+        put_right(profile, str(at))
     for at, entry in enumerate(tables_in(data, "plugins", "entries")):
         entry["name"] = f"{at}{entry['name']}"
-        if entry.get("object") is not None:
-            entry.pop("version", None)
+        if entry.pop("version", None) is not None and entry.get("object") is None:
+            entry["version"] = f"1.0.{at}"
     return data
 
 

@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -175,13 +178,13 @@ def test_variables_of_others_are_left_alone(tmp_path: Path) -> None:
 def test_a_file_names_variables(tmp_path: Path) -> None:
     text = """\
 server: {port: "${PORT}", host: "${HOST:::1}"}
-providers: {house: {kind: openai, api_key: "Bearer ${KEY}", base_url: "$${x}"}}
+providers: {house: {kind: openai, api_key: "Bearer ${KEY}", base_url: "http://$${x}"}}
 """
     settings = read(tmp_path, text, PORT="7", KEY="canary").settings
 
     assert (settings.server.port, settings.server.host) == (7, "::1")
     assert settings.providers["house"].api_key == "Bearer canary"
-    assert settings.providers["house"].base_url == "${x}"
+    assert settings.providers["house"].base_url == "http://${x}"
 
 
 @pytest.mark.parametrize(
@@ -237,8 +240,55 @@ providers: {house: {kind: openai, api_key: "Bearer ${KEY}", base_url: "$${x}"}}
         (
             "providers:\n  a/b:\n    kind: openai\n",
             (
-                "config_value agentrail.yaml:2: providers.a/b: "
-                "the name of a provider stands before the colon of a model: it has none"
+                "config_value agentrail.yaml:2: providers: "
+                "the name of a provider stands before the colon of a model: "
+                "it has no ':' and no '/', and no space around it"
+            ),
+        ),
+        (
+            "providers:\n  p: {kind: openai,\n      base_url: h.example/v1}\n",
+            (
+                "config_value agentrail.yaml:3: providers.p.base_url: "
+                "it must begin with http:// or https://"
+            ),
+        ),
+        (
+            "providers:\n  p: {kind: openai,\n      api_key: schlüssel}\n",
+            (
+                "config_value agentrail.yaml:3: providers.p.api_key: "
+                "it has characters that no key has: keys are printable ASCII"
+            ),
+        ),
+        (
+            "providers:\n  p: {kind: openai,\n      api_key: secret:HOUSE-KEY}\n",
+            (
+                "config_secret agentrail.yaml:3: providers.p.api_key: behind 'secret:' it has no "
+                "name: write 1 to 128 ASCII letters, digits and _, and no digit first"
+            ),
+        ),
+        (
+            "profiles:\n- id: an agent\n  model: x:y\n",
+            (
+                "config_value agentrail.yaml:2: profiles.0.id: use ASCII letters, digits and "
+                ". _ : @ + -, starting with a letter or digit"
+            ),
+        ),
+        (
+            "profiles:\n- id: a\n  model: x:y\n  tools: [m:f, m:g,\n    m:f]\n",
+            "config_conflict agentrail.yaml:5: profiles.0.tools.2: this tool is there already",
+        ),
+        (
+            "profiles:\n- id: a\n  model: x:y\n  limits:\n    max_tokens: 8192\n",
+            (
+                "config_conflict agentrail.yaml:5: profiles.0.limits.max_tokens: "
+                "the answer alone would take the context_window of 8192"
+            ),
+        ),
+        (
+            "plugins:\n  entries:\n  - name: a\n    version: '1'\n",
+            (
+                "config_value agentrail.yaml:4: plugins.entries.0.version: "
+                "it is no version: write MAJOR.MINOR.PATCH, as 1.4.0 or 2.0.0-rc.1"
             ),
         ),
     ],
@@ -344,6 +394,74 @@ def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
     assert read_settings(path, {}).settings.server.port == 5
 
 
+@pytest.mark.parametrize("mode", [0o666, 0o602])
+def test_a_file_that_everybody_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    """Whoever writes to it has the host run code."""
+    path = tmp_path / "agentrail.yaml"
+    path.touch()
+    path.chmod(mode)
+
+    assert refused(path) == [
+        "config_unreadable agentrail.yaml: everybody may write to it: chmod o-w agentrail.yaml"
+    ]
+
+    path.chmod(mode & ~0o002)
+    assert read_settings(path, {}).settings == Settings()
+
+
+def test_where_a_link_leads_may_not_everybody_write_to(tmp_path: Path) -> None:
+    (tmp_path / "there.yaml").touch()
+    (tmp_path / "there.yaml").chmod(0o666)
+    path = tmp_path / "agentrail.yaml"
+    path.symlink_to(tmp_path / "there.yaml")
+
+    (told,) = refused(path)
+    assert "everybody may write to it" in told
+
+
+MOUNTED = """
+import sys
+from pathlib import Path
+from agentrail.config import check_watch
+from agentrail.errors import AgentrailError
+from agentrail.settings import find_settings, read_settings
+
+mounted = Path(sys.argv[1])
+for act in (lambda: read_settings(find_settings(mounted), {}), lambda: check_watch([mounted])):
+    try:
+        act()
+        print("yes")
+    except AgentrailError:
+        print("no")
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare of util-linux is missing")
+@pytest.mark.parametrize(("mode", "before"), [(0o644, ["yes", "no"]), (0o666, ["no", "no"])])
+def test_a_file_is_read_and_watched_as_kubernetes_mounts_it(
+    tmp_path: Path, mode: int, before: list[str]
+) -> None:
+    """To be read alone, so that nobody may write to it, though its mode says otherwise."""
+    mounted, file = tmp_path / "mounted", tmp_path / "mounted" / "..2026" / "agentrail.yaml"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    file.chmod(mode)
+    mounted.chmod(0o1777)
+    (mounted / "..data").symlink_to("..2026")
+    (mounted / "agentrail.yaml").symlink_to("..data/agentrail.yaml")
+    look = [sys.executable, "-c", MOUNTED, str(mounted)]
+    mount = f"mount --bind {mounted} {mounted} && mount -o remount,bind,ro {mounted}"
+    inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f'{mount} && "$@"', ""]
+
+    plain, alone = (
+        subprocess.run([*each, *look], check=True, capture_output=True, text=True).stdout.split()
+        for each in ([], inside)
+    )
+
+    assert plain == before
+    assert alone == ["yes", "yes"]
+
+
 def test_a_file_of_2_megabytes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "agentrail.yaml"
     path.write_bytes(b"#" * 2_000_000)
@@ -362,44 +480,6 @@ def test_the_digest_goes_by_what_is_said_and_not_by_how(tmp_path: Path) -> None:
 
     assert one.digest == same.digest != other.digest
     assert len(one.digest) == 64
-
-
-SECRET = """\
-providers:
-  house:
-    kind: openai
-    base_url: "https://ann:canary@house.example/v1"
-    api_key: canary
-plugins:
-  entries:
-    - name: p
-      config:
-        password: 8642097531
-        Authorization: [canary, {x: canary}]
-        color: red
-"""
-
-
-def test_no_secret_is_shown(tmp_path: Path) -> None:
-    reading = read(tmp_path, SECRET)
-    shown = {each.path: each for each in shown_settings(reading)}
-
-    told = json.dumps([[each.path, each.value, each.source] for each in shown.values()])
-    assert "canary" not in told
-    assert "8642097531" not in told
-    assert "canary" not in repr(reading)
-    assert shown["providers.house.api_key"].value == "[hidden]"
-    assert shown["providers.house.base_url"].value == "https://[hidden]@house.example/v1"
-    assert shown["plugins.entries.0.config.color"].value == "red"
-    assert shown["plugins.entries.0.config.color"].source == "agentrail.yaml:12"
-
-
-def test_limits_on_tokens_are_no_secrets(tmp_path: Path) -> None:
-    text = "profiles: [{id: a, model: 'x:y', limits: {tokens: 5}}]\n"
-    shown = {each.path: each.value for each in shown_settings(read(tmp_path, text))}
-
-    assert shown["profiles.0.limits.tokens"] == 5
-    assert shown["profiles.0.limits.max_tokens"] is None
 
 
 @pytest.mark.parametrize(
@@ -422,6 +502,13 @@ def test_limits_on_tokens_are_no_secrets(tmp_path: Path) -> None:
         "providers: {house: {kind: openai, api_key: canary: canary}}",
         "providers: {house: {kind: openai, api_key: !canary canary}}".replace("!canary", "!tag"),
         "providers: {house: {kind: openai, api_key: *canary }}",
+        "providers: {house: {kind: openai, 'canary-1': 1}}",
+        "providers: {'canary:': {kind: openai}}",
+        "providers: {house: {kind: openai, api_key: 'secret:canary-'}}",
+        "providers: {house: {kind: openai, api_key: 'canary é'}}",
+        "providers: {house: {kind: openai, base_url: canary}}",
+        "profiles: [{id: 'a canary', model: 'x:y'}]",
+        "plugins: {entries: [{name: a, version: canary}]}",
     ],
 )
 def test_no_fault_has_a_value(tmp_path: Path, wrong: str) -> None:
