@@ -33,6 +33,7 @@ SEEN: dict[str, list[str]] = {}
 
 PLUGIN = f"""
 import sys
+import anyio
 from agentrail import tool
 
 TEST = sys.modules[{__name__!r}]
