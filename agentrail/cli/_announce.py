@@ -7,6 +7,7 @@ for one.  The file is its user's alone, and gone or without a lock when the proc
 import hmac
 import os
 import secrets
+from importlib import import_module
 
 import msgspec
 from attrs import evolve, frozen
@@ -28,6 +29,8 @@ class Address(Wire, frozen=True):
     pid: int
     token: str = ""
     """Lets whoever may read this use the API; empty where nobody is asked who they are."""
+    follows: bool = False
+    """Whether another process changes what is in the data directory, and this one does not."""
 
 
 @frozen
@@ -57,5 +60,7 @@ def announce(host: AgentHost, url: str) -> None:
     if core.config.authenticator is not None:
         token = secrets.token_urlsafe()
         core.config = evolve(core.config, authenticator=_OrLocal(token, core.config.authenticator))
-    note = Address(url, os.getpid(), token)
+    packages = import_module("agentrail.registry").Packages  # only what has packages imports it
+    follows: bool = host.part(packages).inventory.follows
+    note = Address(url, os.getpid(), token, follows)
     host.part(Presence).tell(msgspec.json.encode(note))

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import anyio
 import httpx
@@ -26,7 +26,10 @@ from agentrail.cli._options import Where
 from agentrail.errors import (
     AgentrailError,
     ConfigError,
+    ConfigRefused,
     HostNotRunning,
+    InvalidId,
+    RequestError,
     SettingsNotFound,
     StorageError,
 )
@@ -110,6 +113,7 @@ class Door:
 
         Raises:
             HostNotRunning: nobody answers.
+            RequestError: it cannot be asked for.
             Answered: with a problem.
         """
         try:
@@ -121,9 +125,23 @@ class Door:
                 "start it with 'agentrail serve', or name another with --url"
             )
             raise HostNotRunning(message) from error
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            message = "what the command is given is too long for a request, or no text of UTF-8"
+            raise RequestError(message) from error
         if not response.is_success:
             raise _told(response)
         return response.content
+
+
+def segment(text: str) -> str:
+    """Return an id as one part of a path.
+
+    Raises:
+        InvalidId: it would be several, or another; a server reads a quoted slash as one.
+    """
+    if text in {"", ".", ".."} or "/" in text:
+        raise InvalidId(f"{text!r} is no id")
+    return quote(text, safe="", errors="surrogateescape")
 
 
 def _told(response: httpx.Response) -> Answered:
@@ -170,6 +188,9 @@ def _running(where: Where) -> tuple[Address | None, Sequence[Path]]:
     """Return what the host that runs here tells of itself, and the data directories looked at.
 
     Nothing is made of settings for that, and they may be refused.
+
+    Raises:
+        ConfigError: they do not tell where the data is, or it is not for everybody.
     """
     settings: SettingsSource | None = None
     with suppress(ConfigError):
@@ -190,17 +211,37 @@ def _running(where: Where) -> tuple[Address | None, Sequence[Path]]:
 
 
 def _said(settings: SettingsSource | None) -> Path | None:
-    """Return the data directory that settings say, as far as that can be told."""
-    with suppress(ConfigError):
+    """Return the data directory that settings say, if they do.
+
+    Raises:
+        ConfigRefused: it cannot be told; the usual one may be another host's.
+    """
+    try:
         reading = None if settings is None else settings.places()
-        if reading is not None and "data_dir" in reading.layered.sources:
-            return Path(reading.settings.data_dir)
+    except ConfigRefused:
+        remark("it cannot be told where the data is: name it with --data-dir, or a host with --url")
+        raise
+    if reading is not None and "data_dir" in reading.layered.sources:
+        return Path(reading.settings.data_dir)
     return None
 
 
 def _note(data: Path) -> Address | None:
-    found = next(filter(None, Presence(data / DATABASE).others().values()), None)
-    return None if found is None else msgspec.json.decode(found, type=Address)
+    """Return what a host tells of itself, rather one that may change what is there.
+
+    Raises:
+        ConfigError: the directory cannot be looked into.
+    """
+    try:
+        found = [*filter(None, Presence(data / DATABASE).others().values())]
+    except OSError as error:
+        message = (
+            f"the data directory {str(data)!r} cannot be read ({error.strerror}): "
+            "only the user that its host runs as may; be that one, or name the host with --url"
+        )
+        raise ConfigError(message) from error
+    notes = [msgspec.json.decode(each, type=Address) for each in found]
+    return min(notes, key=lambda note: note.follows, default=None)
 
 
 def _left(where: Where, about: About, looked: Sequence[Path]) -> tuple[AgentHost, Kept]:
@@ -229,8 +270,13 @@ def _data(host: AgentHost) -> str:
 
 
 def _checked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port, httpx.URL(url).host  # each refuses what the other takes
+        known = parts.scheme in {"http", "https"} and parts.hostname
+    except (ValueError, httpx.InvalidURL):
+        known = False
+    if not known:
         raise ConfigError(f"{url!r} is no address of a host: write it as http://127.0.0.1:8642")
     return url
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from anyio.abc import TaskGroup
 from attrs import evolve, frozen
 
@@ -20,7 +21,7 @@ from agentrail.cli._settings import SettingsPart
 from agentrail.config import read_document
 from agentrail.errors import ConfigError, ConfigRefused, Fault
 from agentrail.hook import Plugin
-from agentrail.host import AgentApp, AgentHost
+from agentrail.host import AgentApp, AgentHost, SettingsSource
 from agentrail.package import Loaded, Package, PluginContext
 from agentrail.plugin import define_plugin
 from agentrail.registry import Events, Packages
@@ -73,8 +74,8 @@ class Kept:
         try:
             reading = source.read()
         except ConfigRefused as error:
-            reading, faults = source.places(), error.faults
-            if "data_dir" not in reading.layered.sources and not _is_document(source.path):
+            reading, faults = _places(source), error.faults
+            if "data_dir" not in reading.layered.sources and _document(source.path) is None:
                 raise  # it may name another data directory
         data = reading.layered.data
         places = {name: data[name] for name in _PLACES if name in data}
@@ -146,15 +147,33 @@ class Kept:
         return AgentApp(host)
 
 
-def _is_document(path: Path | None) -> bool:
-    """Tell whether it can be told what a file of settings names."""
-    if path is None:
-        return True
+def _places(source: SettingsSource) -> Reading:
+    """Return settings that say no more than where things are, as a file does that is refused.
+
+    What it says of the data directory does not matter where another is given.
+
+    Raises:
+        ConfigRefused: what it says of that cannot be told.
+    """
     try:
-        read_document(path.name, path.read_bytes() if path.is_file() else b"[", 1 << 20)
+        return source.places()
+    except ConfigRefused as error:
+        given = source.variables.get("AGENTRAIL_DATA_DIR")
+        if not given or any(each.key != "data_dir" for each in error.faults):
+            raise
+        keys = (_document(source.path) or {}).get("secrets", {})
+        return source.read_text("places.json", msgspec.json.encode({"secrets": keys}))
+
+
+def _document(path: Path | None) -> Mapping[str, object] | None:
+    """Return what a file of settings says; None when that cannot be told."""
+    if path is None:
+        return {}
+    try:
+        text = path.read_bytes() if path.is_file() else b"["
+        return read_document(path.name, text, 1 << 20).data
     except (OSError, ConfigRefused):
-        return False
-    return True
+        return None
 
 
 class _Decided(Events):

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import quote
 
 import msgspec
 from attrs import frozen
@@ -21,7 +20,7 @@ from agentrail.cli._console import (
     remark,
     time_text,
 )
-from agentrail.cli._door import Answered, Door, reach
+from agentrail.cli._door import Answered, Door, reach, segment
 from agentrail.cli._input import Input, at_terminal
 from agentrail.cli._options import Where
 from agentrail.cli._plugin_files import placed
@@ -361,7 +360,7 @@ async def _agreed(question: str) -> bool:
 
 
 def _path(package: str, verb: str = "") -> str:
-    path = f"plugins/{quote(package, safe='')}"
+    path = f"plugins/{segment(package)}"
     return f"{path}/{verb}" if verb else path
 
 

@@ -59,8 +59,8 @@ class SettingsPart(SettingsSource):
         return cls(None, variables, {key: (name, data[key]) for key in data}, source.hidden)
 
     def mark(self) -> str:
-        """Return nothing, so that no revision is used in the place of these."""
-        return ""
+        """Return what no file has, so that no revision is used in the place of these."""
+        return "-"
 
 
 def print_schema() -> None:

@@ -1,13 +1,12 @@
 """``agentrail token``: bearer tokens of a host."""
 
 from collections.abc import Sequence
-from urllib.parse import quote
 
 from rich.console import Console
 
 from agentrail.access import NewToken, TokenInfo
 from agentrail.cli._console import print_aside, print_json, print_table, time_text
-from agentrail.cli._door import Answered, Door, reach
+from agentrail.cli._door import Answered, Door, reach, segment
 from agentrail.cli._options import Where
 from agentrail.errors import TokenNotFound
 from agentrail.messages import Wire
@@ -65,7 +64,7 @@ def revoke(where: Where, token: str) -> None:
 
     async def work(door: Door) -> None:
         try:
-            await door.send("DELETE", f"tokens/{quote(token, safe='')}")
+            await door.send("DELETE", f"tokens/{segment(token)}")
         except Answered as error:
             if error.code != TokenNotFound.code:
                 raise

@@ -102,7 +102,11 @@ def _read(base: AppConfig, source: SettingsSource) -> Reading:
         reading = source.read()
     except ConfigRefused as error:
         # What is in the file may be what somebody went back from.
-        reading, refused = source.places(), error
+        refused = error
+        try:
+            reading = source.places()
+        except ConfigRefused:
+            raise refused from None
     data = data_dir_of(base, reading)
     found = pinned(data / DATABASE)
     if found is None or found[0].file_digest != source.mark():
@@ -116,7 +120,7 @@ def _read(base: AppConfig, source: SettingsSource) -> Reading:
             f"the host is at revision {pin.revision} of its settings, which is sealed, and its key "
             f"is gone: put it back, or change the file of settings, which counts then"
         )
-    return source.read_text(name, opened(pin.revision, sealed, ring))
+    return source.read_revision(pin.revision, name, opened(pin.revision, sealed, ring))
 
 
 def configured(

@@ -114,7 +114,6 @@ class Swapper:
         """Start again what broke down while it ran, of the plugins that are served.
 
         Raises:
-            PluginStartError: one did not start; all are as they were.
             HostNotRunning: the host stops.
         """
         async with self._lock:

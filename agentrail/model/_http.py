@@ -16,7 +16,7 @@ from agentrail.model._answer import Answer, StreamFailure
 from agentrail.model._sse import EventParser
 from agentrail.model._upstream_errors import ReasoningRefused, upstream_error
 from agentrail.requests import Delta, ModelReply
-from agentrail.secret import Hider, credentials_in
+from agentrail.secret import Hider, credentials_in, is_ordinary
 from agentrail.telemetry import outgoing
 
 CONNECT_SECONDS: Final = 10.0
@@ -66,7 +66,8 @@ class HTTPProvider:
         base_url = base_url.rstrip("/")
         self._key = (key or "").strip()
         for secret in (self._key, *credentials_in(base_url)):
-            self._hide.add(secret, "***")
+            if not is_ordinary(secret):  # as the name of a program, which takes any key
+                self._hide.add(secret, "***")
         if not self._key and base_url == default:
             message = f"model provider {self.name!r} has no key: set {key_variable} or api_key"
             raise ConfigError(message)

@@ -6,6 +6,7 @@ the host stands between the two: a deadline is put on the whole life and taken o
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -15,6 +16,9 @@ from agentrail.errors import HookTimeout, HostNotRunning, PluginStartError
 from agentrail.hook import Funnel, Guard, Hook, HookTable, Plugin, as_failure, thrown
 
 _log = logging.getLogger("agentrail.plugin")
+
+LEAVING_SECONDS: Final = 2.0
+"""How long a plugin may go on with its start once it is to stop."""
 
 
 @define(slots=True)
@@ -29,6 +33,14 @@ class _Life:
     """Why it did not start, or what broke it while it ran."""
     tasks: TaskGroup | None = None
     """Owns what the plugin spawns through the host, while it runs."""
+    guard: Guard | None = None
+    """Keeps its deadlines, from when its task has begun."""
+
+    def leave(self) -> None:
+        """Have it stop; what has not started yet has little time to."""
+        self.stopping.set()
+        if self.guard is not None and not self.started.is_set() and self.start is not None:
+            self.guard.arm(self.start, min(self.start.deadline, LEAVING_SECONDS))
 
 
 @define(slots=True, eq=False)
@@ -81,9 +93,15 @@ class Lives:
                 new.append(life)
                 self._group.start_soon(self._live, life)
                 await life.started.wait()
-                if life.failure is not None:
-                    message = f"plugin {plugin.name!r} did not start: {life.failure}"
+                if life.failure is None:
+                    continue
+                message = f"plugin {plugin.name!r} did not start: {life.failure}"
+                if id(plugin) not in broken:
                     raise PluginStartError(message) from life.failure
+                # The host has gone on without it, and does so.
+                _log.error("%s", message)
+                new.remove(life)
+                self._lives[id(plugin)] = broken.pop(id(plugin))
             complete = True
         finally:
             if not complete:
@@ -107,7 +125,7 @@ class Lives:
                 key = id(life.plugin)
                 if key not in self._leaving or self._lives.get(key) is not life:
                     continue  # it is wanted again, or was stopped meanwhile
-                life.stopping.set()
+                life.leave()
                 await life.stopped.wait()
                 if self._lives.get(key) is life:
                     del self._lives[key]
@@ -153,7 +171,8 @@ class Lives:
     async def _run(self, life: _Life) -> None:
         """Be one plugin's task, from its start to its stop."""
         # The shield: a plugin is stopped in its turn, not when the host's group is cancelled.
-        with self.funnel.watchdog.guard(shield=True) as guard:
+        life.guard = guard = self.funnel.watchdog.guard(shield=True)
+        with guard:
             life.failure = await self._call(life.start, guard)
             if life.failure is None and not guard.expired:
                 await self._serve_and_stop(life, guard)

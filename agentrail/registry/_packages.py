@@ -295,20 +295,20 @@ class Packages:
     async def settle(self, settings: PackageSettings, swap: Settle) -> None:
         """Go by other settings, in one swap with what else of the host changes.
 
-        Where packages begin to run again, one that fails is ``failed``, as when the host starts.
-
         Raises:
             PackageError: one cannot do with its new configuration; nothing has changed.
             Exception: what ``swap`` raises; nothing has changed.
         """
+        scope = anyio.CancelScope()
 
         async def work() -> None:
-            ran = self.settings.enabled
-            await settle(self.running, settings, swap)
-            if settings.enabled and not ran:
-                await switch_wanted_on(self.inventory.entries, self.running)
+            with scope:
+                await settle(self.running, settings, swap)
 
-        await self.change(work)
+        try:
+            await self.change(work)
+        finally:
+            scope.cancel()  # whoever does not wait for its end, as a host that stops, ends it
 
     async def change(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do what somebody asks for while nothing else is done.

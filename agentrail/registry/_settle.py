@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
+import anyio
 from attrs import define, field, frozen
 
 from agentrail.errors import AgentrailError, PackageError, PackageStateError
@@ -14,7 +15,7 @@ from agentrail.registry._known import Entry, Known, Retired
 from agentrail.registry._machine import Event, State
 from agentrail.registry._order import needs
 from agentrail.registry._running import Running
-from agentrail.registry._wanted import missing_of
+from agentrail.registry._wanted import missing_of, switch_wanted_on
 
 Settle = Callable[[Sequence[Plugin]], Awaitable[Retired]]
 """Serves the host's new composition with these plugins of packages."""
@@ -73,7 +74,7 @@ async def settle(
     changes, done = list[_Change](), False
     try:
         _check_there(running)
-        for id_, (on, was) in were.items():
+        for id_, (on, was) in were.items() if before.enabled else ():
             entry = entries[id_]
             now = _Said.of(settings, entry)
             anew = id_ in again or now.config != was.config
@@ -90,10 +91,13 @@ async def settle(
     finally:
         if not done:
             running.use(before)
-            for change in reversed(changes):
-                await _take_back(running, change)
+            with anyio.CancelScope(shield=True):
+                for change in reversed(changes):
+                    await _take_back(running, change)
     for change in changes:
         _tell(running, change, retired)
+    if settings.enabled and not before.enabled:
+        await switch_wanted_on(entries, running)
 
 
 def _check_there(running: Running) -> None:

@@ -3,7 +3,9 @@
 import json
 import re
 from base64 import b64encode, urlsafe_b64encode
+from bisect import bisect, bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from threading import Lock
 from typing import Final
 from urllib.parse import quote, quote_plus
@@ -33,49 +35,61 @@ class _Forms:
 
     places: dict[str, str] = field(factory=dict[str, str])
     """What is put in the place of each form."""
-    lengths: dict[str, tuple[int, ...]] = field(factory=dict[str, tuple[int, ...]])
-    """How long the forms are, by how they begin, the longest first."""
+    begun: dict[str, tuple[str, ...]] = field(factory=dict[str, tuple[str, ...]])
+    """The forms, by how they begin, sorted."""
+    most: int = 0
+    """How long the longest form is."""
 
     def add(self, value: str, place: str) -> None:
         # The place itself is left as it is, whatever word of it is a value.
         for form in (place, *_forms(value)):
-            if len(form) >= SHORTEST:
-                self.places.setdefault(form, place)
+            if len(form) >= SHORTEST and form not in self.places:
+                # Another thread may look for it as soon as it has begun.
+                self.places[form] = place
+                self.most = max(self.most, len(form))
                 begin = form[:SHORTEST]
-                lengths = {*self.lengths.get(begin, ()), len(form)}
-                self.lengths[begin] = tuple(sorted(lengths, reverse=True))
+                forms = self.begun.get(begin, ())
+                at = bisect(forms, form)
+                self.begun[begin] = (*forms[:at], form, *forms[at:])
 
     def found(self, text: str) -> Sequence[tuple[int, int, str]]:
         """Return where forms are in a text, in order: the start, the end, and what to put there.
 
         Of those with the same start there is the longest.
         """
-        return [
-            (start, start + length, place)
-            for start, lengths in self._begun(text)
-            for length, place in self._longest(text, start, lengths)
-        ]
+        longest = (
+            (start, _longest(text[start : start + self.most], forms))
+            for start, forms in self._begun(text)
+        )
+        return [(start, start + len(form), self.places[form]) for start, form in longest if form]
 
-    def _begun(self, text: str) -> Iterable[tuple[int, tuple[int, ...]]]:
-        """Return where a form may begin in a text, in order, and how long it may be."""
-        if len(self.lengths) < FEW:
-            known = dict(self.lengths)  # another thread may add to it
+    def _begun(self, text: str) -> Iterable[tuple[int, tuple[str, ...]]]:
+        """Return where a form may begin in a text, in order, and which it may be."""
+        if len(self.begun) < FEW:
+            known = dict(self.begun)  # another thread may add to it
             return sorted((at, known[begin]) for begin in known for at in _starts(text, begin))
-        look = self.lengths.get
+        look = self.begun.get
         return [
             (start, found)
             for start in range(len(text) - SHORTEST + 1)
             if (found := look(text[start : start + SHORTEST])) is not None
         ]
 
-    def _longest(
-        self, text: str, start: int, lengths: tuple[int, ...]
-    ) -> Iterator[tuple[int, str]]:
-        for length in lengths:
-            place = self.places.get(text[start : start + length])
-            if place is not None:
-                yield length, place
-                return
+
+def _longest(text: str, forms: Sequence[str]) -> str:
+    """Return the longest of sorted forms that a text begins with, or nothing."""
+    while at := bisect(forms, text):
+        # Another that the text begins with is sorted before this one, and this begins with it too.
+        form = forms[at - 1]
+        if text.startswith(form):
+            return form
+        text = form[: bisect_left(range(len(form)), 1, key=partial(_differs, form, text))]
+    return ""
+
+
+def _differs(form: str, text: str, at: int) -> bool:
+    """Return whether two texts are not the same up to a place, and at it."""
+    return not text.startswith(form[: at + 1])
 
 
 @define(slots=True, eq=False)
@@ -84,7 +98,7 @@ class Hider:
 
     It may be used from several threads.  It forgets no value with a place of its own, and of the
     others the oldest, when there are very many.  How long a look at a text takes depends on the
-    text, and not on how many values there are.
+    text, and hardly on how many values there are.
     """
 
     _known: dict[tuple[str, str], None] = field(

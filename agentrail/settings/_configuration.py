@@ -22,7 +22,6 @@ from agentrail.errors import (
     ConfigRefused,
     Fault,
     HostNotRunning,
-    PreconditionFailed,
     RevisionNotFound,
     StorageError,
 )
@@ -50,7 +49,11 @@ from agentrail.settings._revisions import (
 from agentrail.settings._shown import digest_of, shown_settings
 from agentrail.settings._source import SettingsSource, where
 from agentrail.settings._state import (
+    ELSEWHERE,
+    FOLLOWS,
+    HELD,
     ConfigState,
+    check_match,
     faults_of_error,
     waiting_for_restart,
     whole_of,
@@ -66,20 +69,8 @@ Commit = Callable[[], Awaitable[None]]
 Apply = Callable[[Reading, Secrets, Commit], Awaitable[None]]
 """Has a host go by settings, or raises why it cannot and leaves it as it is."""
 
-_FOLLOWS: Final = "another process has the data directory open: ask that one for new settings"
-
 _AGAIN: Final = 1.0
 """Seconds after which a file is read again whose revision could not be written."""
-
-_HELD: Final = (
-    "the settings are those of revision %d, which somebody went back to: the file counts when it "
-    "is changed, or after 'agentrail config reload'"
-)
-
-_ELSEWHERE: Final = (
-    "the data directory or the key file is another one there, so a restart would not find what was "
-    "gone back to: change these in the file itself, and restart the host"
-)
 
 
 @define(slots=True, eq=False)
@@ -148,12 +139,14 @@ class Configuration:
         whole = await run_sync(whole_of, self.reading, self.secrets, last, asked, self.clock.now())
         if last is not None and (last.digest == whole.digest or not serving):
             self._revision = last
+            if held != self._pin and serving and not self.follows:  # the file was changed
+                await self.database.write(partial(write_pin, pin=None))
         elif self.follows or not serving:
             self._revision = whole
         else:
             self._revision = await self._write(whole, self.reading, self._pin)
         if self._pin is not None and serving:
-            _log.warning(_HELD, self._pin.revision)
+            _log.warning(HELD, self._pin.revision)
         self._jobs.open(group)
         reload = self.reading.settings.reload
         if serving and reload.watch and not self.follows:
@@ -170,7 +163,7 @@ class Configuration:
             HostNotRunning: it is another one.
         """
         if self.follows:
-            raise HostNotRunning(_FOLLOWS)
+            raise HostNotRunning(FOLLOWS)
 
     async def reload(
         self, actor: str, *, request: str = "", match: int | None = None
@@ -241,31 +234,34 @@ class Configuration:
         """
         seal_anew(connection, ring)
         settings = shown_settings(self.reading, self.secrets)
-        if digest_of(settings) == self._revision.digest:  # it is what this process goes by
+        if digest_of(self.reading, settings) == self._revision.digest:
+            # It is what this process goes by.
             settings = shown_settings(self.reading, evolve(self.secrets, ring=ring))
-            mark_anew(connection, self._revision.number, settings, digest_of(settings))
+            digest = digest_of(self.reading, settings)
+            mark_anew(connection, self._revision.number, settings, digest)
 
     async def _do(
         self, what: object, work: Callable[[], Awaitable[WholeRevision]], match: int | None = None
     ) -> WholeRevision:
         """Do it after what was asked for before, if a revision is in force then."""
         self.check_leads()
+        shared = True
 
         async def matched() -> WholeRevision:
-            number = self._revision.number
-            if match not in (None, number):
-                message = f"the settings were changed since: revision {number} is used"
-                raise PreconditionFailed(message)
+            nonlocal shared
+            shared = False
+            check_match(match, self._revision.number)
             return await work()
 
-        return await self._jobs.do((what, match), matched)
+        result = await self._jobs.do((what, match), matched)
+        if shared:  # of those that expect the same, one has its way
+            check_match(match, result.number)
+        return result
 
     async def _from_file(self) -> Reading:
         return await run_sync(self.source.read_settled, abandon_on_cancel=True)
 
     async def _as_it_is(self, asked: Asked) -> WholeRevision:
-        if self._revision.number:  # what it hides may be marked with another key
-            self._revision = await self.get(self._revision.number)
         held, mark = self._pin, await run_sync(self.source.mark)
         if held is None or held.file_digest != mark:
             return await self._use(self._from_file, asked)
@@ -279,7 +275,7 @@ class Configuration:
             reading = await self._text_of(number)
             file = await run_sync(self.source.places)
             if not where(self._started) == where(file) == where(reading):
-                raise ConfigRefused([Fault("config_conflict", _ELSEWHERE)])
+                raise ConfigRefused([Fault("config_conflict", ELSEWHERE)])
             return reading
 
         return await self._use(read, asked, held)
@@ -293,7 +289,7 @@ class Configuration:
             text = opened(number, sealed, await run_sync(self.keys))
         except ConfigError as error:
             raise ConfigRefused([Fault("config_secret", error.detail)]) from error
-        return await run_sync(self.source.read_text, name, text)
+        return await run_sync(self.source.read_revision, number, name, text)
 
     async def _use(
         self, read: Callable[[], Awaitable[Reading]], asked: Asked, held: Pin | None = None
@@ -307,6 +303,9 @@ class Configuration:
         try:
             reading = await read()
             secrets = await run_sync(self.look, reading)
+            kept = await self.get(self._revision.number)
+            if kept.digest != self._revision.digest:  # what it hides is marked with a new key
+                self._revision = kept
             before, now = self._revision, self.clock.now()
             whole = await run_sync(whole_of, reading, secrets, before, asked, now)
             restart = await run_sync(waiting_for_restart, self._started, reading)
@@ -314,10 +313,10 @@ class Configuration:
                 held = None  # the file says the same
             if before.digest == whole.digest:
                 held = evolve(held, revision=before.number) if held is not None else None
+                await self.revive()
                 if held != self._pin:
                     await self._repin(whole, held, asked.request)
                 self.secrets = secrets
-                await self.revive()
                 return self._mend()
 
             async def commit() -> None:

@@ -106,11 +106,12 @@ def read_settings(
     raise ConfigRefused(_in_order(faults)[:MOST])
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, *, anybodys: bool = False) -> bytes:
     """Return what is in a file of settings, or its beginning, when it is larger than one may be.
 
     Raises:
-        ConfigRefused: it is no file, cannot be read, or everybody may write to it.
+        ConfigRefused: it is no file, cannot be read, or everybody may write to it and it is not to
+            be ``anybodys``.
     """
     try:
         # What is a pipe would else be waited for until somebody writes.
@@ -119,7 +120,7 @@ def read_file(path: Path) -> bytes:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 _refuse(path, "it is no file")
             # What is said in it is run; where a link leads counts.
-            if everybody_writes(descriptor):
+            if not anybodys and everybody_writes(descriptor):
                 _refuse(path, f"everybody may write to it: chmod o-w {_called(path)}")
             return file.read(LARGEST + 1)
     except OSError as error:

@@ -1,5 +1,6 @@
 """Settings as they may be shown: each with its place, and none with a secret."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
@@ -67,22 +68,27 @@ def hidden_values(reading: Reading) -> Iterator[str]:
 def _hidden_values(reading: Reading) -> Iterator[str]:
     for leaf in _leaves(_data(reading)):
         text = str(leaf.value)
-        if leaf.hidden and leaf.secret and not (leaf.free and is_ordinary(text)):
+        if leaf.hidden and leaf.secret and not is_ordinary(text):
             yield text
         if isinstance(leaf.value, str):
-            yield from credentials_in(text)
+            yield from credentials_in(text, pairs=leaf.free)
 
 
 def _data(reading: Reading) -> dict[str, object]:
     return cast("dict[str, object]", msgspec.to_builtins(reading.settings))
 
 
-def digest_of(settings: Sequence[ShownSetting]) -> str:
+def digest_of(reading: Reading, settings: Sequence[ShownSetting]) -> str:
     """Return the SHA-256 of settings as they are shown, and of which were said, as hexadecimal.
 
-    What is hidden counts by its fingerprint, so that it cannot be guessed.
+    What is hidden counts by its fingerprint, so that it cannot be guessed.  ``settings`` are those
+    of ``reading``, which tells lists from mappings, and dots in names from those between them.
     """
-    said = [(each.path, each.value, each.source != "") for each in settings]
+    leaves = _leaves(_data(reading))
+    said = [
+        (leaf.keys, each.value, each.source != "")
+        for leaf, each in zip(leaves, settings, strict=True)
+    ]
     return sha256(msgspec.json.encode(said)).hexdigest()
 
 
@@ -90,12 +96,18 @@ def digest_of(settings: Sequence[ShownSetting]) -> str:
 class _Leaf:
     """What is no mapping and no list."""
 
-    path: str
+    keys: tuple[object, ...]
+    """The names and the numbers of what it is in, and its own."""
     value: object
     free: bool
     """Whether its meaning is known to the code that is given it alone."""
     secret: bool
     """Whether its name is that of a secret, or the name of what it is in."""
+
+    @property
+    def path(self) -> str:
+        """What it is called."""
+        return _path(self.keys)
 
     @property
     def hidden(self) -> bool:
@@ -108,20 +120,23 @@ class _Leaf:
 
 
 def _leaves(
-    value: object, path: str = "", *, free: bool = False, secret: bool = False
+    value: object, keys: tuple[object, ...] = (), *, free: bool = False, secret: bool = False
 ) -> Iterator[_Leaf]:
     inner = _inside(value)
     if not inner:
         # As it is when it was read from JSON, so that a revision is the same as it was.
-        yield _Leaf(path, [] if isinstance(value, tuple) else value, free, secret)
+        yield _Leaf(keys, [] if isinstance(value, tuple) else value, free, secret)
         return
-    free = free or _FREE.fullmatch(path) is not None
+    free = free or _FREE.fullmatch(_path(keys)) is not None
     # The names of providers and roles are anybody's, and say nothing of what is in them.
     above = free and secret
     for key, each in inner:
         tells = tells_secret(key, above=above) if isinstance(key, str) else above
-        at = f"{path}.{key}" if path else str(key)
-        yield from _leaves(each, at, free=free, secret=tells)
+        yield from _leaves(each, (*keys, key), free=free, secret=tells)
+
+
+def _path(keys: Sequence[object]) -> str:
+    return ".".join(map(str, keys))
 
 
 def _inside(value: object) -> Sequence[tuple[object, object]]:
@@ -137,7 +152,7 @@ def _shown(leaf: _Leaf, secrets: Secrets | None) -> object:
     if name is not None:
         return value if secrets is None else _named(name, secrets)
     if leaf.hidden:
-        return _hidden(str(value), secrets)
+        return _hidden(value, secrets)
     if isinstance(value, str):
         return without_credentials(value, lambda text: _hidden(text, secrets))
     return value
@@ -151,5 +166,6 @@ def _named(name: str, secrets: Secrets) -> Mapping[str, object]:
     return {"secret": name, "set": fingerprint != "", "fingerprint": fingerprint}
 
 
-def _hidden(text: str, secrets: Secrets | None) -> str:
-    return HIDDEN if secrets is None else f"{HIDDEN[:-1]} {secrets.mark(text)}]"
+def _hidden(value: object, secrets: Secrets | None) -> str:
+    # As JSON, which tells a number from a text, and can write whatever a variable has.
+    return HIDDEN if secrets is None else f"{HIDDEN[:-1]} {secrets.mark(json.dumps(value))}]"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, cast
 
 import msgspec
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from agentrail.config import read_document
 from agentrail.errors import ConfigRefused
@@ -50,27 +50,34 @@ class SettingsSource:
     def mark(self) -> str:
         """Return the SHA-256 of the file as it is; empty when it is not there."""
         with suppress(ConfigRefused):
-            return sha256(read_file(self.path) if self.path is not None else b"").hexdigest()
+            raw = b"" if self.path is None else read_file(self.path, anybodys=True)
+            return sha256(raw).hexdigest()
         return ""
 
     def places(self) -> Reading:
         """Return the settings with a file that says no more than where the data and keys are.
 
-        It says of that what the file does, as far as one that is refused can be read.
+        It says of that what the file does, which may be refused, or no document at all.
 
         Raises:
-            ConfigRefused: something is wrong with the variables or options.
+            ConfigRefused: what it says of that cannot be told, as without a variable; or something
+                is wrong with the variables or options.
         """
         said: dict[str, object] = {}
         with suppress(ConfigRefused):
             if self.path is not None:
-                document = read_document(self.path.name, read_file(self.path), LARGEST)
-                said = _where(document.data)
-        if said:
-            with suppress(ConfigRefused):
-                text = msgspec.json.encode(said)
-                return read_settings(Path("places.json"), self.variables, self.flags, text)
-        return read_settings(None, self.variables, self.flags)
+                text = read_file(self.path, anybodys=True)  # nothing of it is run
+                said = _where(read_document(self.path.name, text, LARGEST).data)
+        path = Path("places.json") if said else None
+        try:
+            return read_settings(path, self.variables, self.flags, msgspec.json.encode(said))
+        except ConfigRefused as error:
+            name = self.path.name if self.path is not None else ""
+            own = [
+                evolve(each, file=name, line=None) if each.file == "places.json" else each
+                for each in error.faults
+            ]
+            raise ConfigRefused(own) from error
 
     def read_settled(self) -> Reading:
         """Return the settings once nobody writes to the file, as far as that can be seen.
@@ -94,8 +101,23 @@ class SettingsSource:
         Raises:
             ConfigRefused: something is wrong with them; all of it is told.
         """
-        path = (self.path or Path()).with_name(name) if name else None
+        path = (self.path or Path(name)).with_name(name) if name else None
         return read_settings(path, self.variables, self.flags, text)
+
+    def read_revision(self, number: int, name: str, text: bytes) -> Reading:
+        """Return the settings that there are with the file of a revision; see ``read_text``.
+
+        Raises:
+            ConfigRefused: something is wrong with them; all of it is told.
+        """
+        try:
+            return self.read_text(name, text)
+        except ConfigRefused as error:
+            faults = [
+                evolve(each, file=f"revision {number} of {name}") if each.file == name else each
+                for each in error.faults
+            ]
+            raise ConfigRefused(faults) from error
 
 
 def where(reading: Reading) -> Mapping[str, object]:

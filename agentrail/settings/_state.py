@@ -4,12 +4,31 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-from agentrail.errors import CompositionError, ConfigRefused, Fault, StorageError, unwrapped
+from agentrail.errors import (
+    CompositionError,
+    ConfigRefused,
+    Fault,
+    PreconditionFailed,
+    StorageError,
+    unwrapped,
+)
 from agentrail.messages import Wire
 from agentrail.secret import Secrets
 from agentrail.settings._read import Reading
 from agentrail.settings._revisions import Asked, WholeRevision, changes_between
 from agentrail.settings._shown import digest_of, shown_settings
+
+FOLLOWS: Final = "another process has the data directory open: ask that one for new settings"
+
+HELD: Final = (
+    "the settings are those of revision %d, which somebody went back to: the file counts when it "
+    "is changed, or after 'agentrail config reload'"
+)
+
+ELSEWHERE: Final = (
+    "the data directory or the key file is another one there, so a restart would not find what was "
+    "gone back to: change these in the file itself, and restart the host"
+)
 
 _AT_START: Final = (
     "server.",
@@ -36,6 +55,17 @@ class ConfigState(Wire, frozen=True, kw_only=True, omit_defaults=False):
     revision: WholeRevision
 
 
+def check_match(expected: int | None, number: int) -> None:
+    """Return when the revision in force is the one that somebody expects.
+
+    Raises:
+        PreconditionFailed: it is another.
+    """
+    if expected not in (None, number):
+        message = f"the settings were changed since: revision {number} is used"
+        raise PreconditionFailed(message)
+
+
 def waiting_for_restart(started: Reading, present: Reading) -> Sequence[str]:
     """Return the settings that are others than those that a host was started with, and wait."""
     changes = changes_between(shown_settings(started), shown_settings(present))
@@ -53,7 +83,7 @@ def whole_of(
         actor=asked.actor,
         action=asked.action,
         file=reading.path.name if reading.path is not None else "",
-        digest=digest_of(settings),
+        digest=digest_of(reading, settings),
         changes=() if before is None else changes_between(before.settings, settings),
         settings=settings,
     )

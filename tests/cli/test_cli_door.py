@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -221,6 +222,127 @@ def test_nothing_is_made_elsewhere_when_the_file_cannot_tell_where(
     assert not (here / "data").exists()
     there = "--data-dir", "kept"
     assert told(here, "token", "create", "ada", "--role", "viewer", *there).out
+
+
+LOST = "data_dir: ${STATE}/agent\n"
+"""Where the data is, told by a variable that the host has and a command has not."""
+
+
+def test_a_command_that_cannot_tell_where_the_data_is_goes_nowhere_else(here: Path) -> None:
+    write(here, LOUD, LOST)
+    with serving(here, variables={"STATE": "state"}) as server:
+        for command in (*COMMANDS, ("plugin", "list")):
+            done = agentrail(here, *command, stdin="a value")
+            assert (done.status, done.out) == (2, "")
+            assert done.err.startswith("it cannot be told where the data is: name it with --data-")
+            assert "data_dir: " in done.err
+            assert "STATE" in done.err
+
+        there = "--data-dir", "state/agent"
+        assert told(here, "config", "state", *there).out.startswith("revision 1 is used: ")
+        assert server.stop() == 0
+    assert not (here / "data").exists()
+    assert told(here, "config", "state", *there).out.startswith("revision 1 was used last: ")
+    assert told(here, "secret", "list", AGENTRAIL_DATA_DIR="state/agent").out
+    assert not (here / "data").exists()
+
+
+def test_keys_are_where_a_refused_file_says_also_when_the_data_is_given(here: Path) -> None:
+    there = "--data-dir", "kept"
+    write(here, LOUD, LOST, "secrets: {key_file: ring/key}\n")
+
+    told(here, "secret", "set", "KEY", *there)
+    assert (here / "ring" / "key").exists()
+    assert not (here / "kept" / "secret.key").exists()
+
+    write(here, LOUD, LOST, "secrets: {key_file: '${RING}/key'}\n")
+    refused = agentrail(here, "secret", "set", "KEY", *there, stdin="another")
+    assert refused.status == 2
+    assert "secrets.key_file: " in refused.err
+    assert not (here / "kept" / "secret.key").exists()
+
+
+def test_of_several_hosts_the_one_is_asked_that_may_change_what_is_kept(here: Path) -> None:
+    write(here, LOUD)
+    with serving(here) as leads:
+        users = here / "data" / "host.db-users"
+        (user,) = users.iterdir()
+        user.rename(users / "last")  # a lock goes by its file, whatever that is called
+        with serving(here):
+            assert [each.name for each in sorted(users.iterdir())].index("last") == 1
+            assert told(here, "config", "reload").out == "revision 1 is used\n"
+            told(here, "secret", "set", "KEY")
+        found = leads.client.get("/api/audit?object=secret:KEY").json()["entries"]
+
+    assert [each["action"] for each in found] == ["secret.set"]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_data_directory_of_another_user_is_told(here: Path, *, given: bool) -> None:
+    write(here, LOUD, "data_dir: kept\n")
+    with serving(here) as server:
+        assert server.stop() == 0
+    unprivileged: list[str] = []
+    if os.geteuid() == 0:
+        setpriv = which("setpriv")
+        if setpriv is None:
+            pytest.skip("only setpriv of util-linux takes from root what root may")
+        unprivileged = [setpriv, "--bounding-set=-dac_override,-dac_read_search", "--"]
+    (here / "kept").chmod(0)
+    try:
+        done = subprocess.run(
+            [*unprivileged, AGENTRAIL, "token", "list"],
+            cwd=here,
+            env=environment() | ({"AGENTRAIL_DATA_DIR": "kept"} if given else {}),
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    finally:
+        (here / "kept").chmod(0o700)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "config_invalid: the data directory 'kept' cannot be read (Permission denied): "
+        "only the user that its host runs as may; be that one, or name the host with --url\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:8642",
+        "http://[::1",
+        "http://h:abc",
+        "http://h:99999",
+        "http://ü..x",
+        "http://xn--a",
+        "http://a\tb",
+        "http://h/\x7f",
+        "http://h/\udcff",
+    ],
+)
+def test_what_is_no_address_of_a_host_is_told(here: Path, url: str) -> None:
+    done = agentrail(here, "plugin", "list", "--url", url)
+
+    assert (done.status, done.out) == (2, "")
+    assert done.err == (
+        f"config_invalid: {url!r} is no address of a host: write it as http://127.0.0.1:8642\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/events", "a\nb", "a#b", "\udcff", "x" * 70_000])
+def test_an_argument_reaches_no_more_than_what_it_names(here: Path, name: str) -> None:
+    write(here, LOUD)
+    for command in (("token", "revoke"), ("plugin", "logs"), ("plugin", "remove", "--yes")):
+        done = agentrail(here, *command, name)
+
+        assert (done.status, done.out) == (2, ""), command
+        *_, last = done.err.splitlines()
+        code = last.partition(": ")[0]
+        assert code in {"token_not_found", "invalid_id", "invalid_request"}, last
 
 
 def test_tokens_are_made_beside_a_host_also_with_a_token_of_no_use(tmp_path: Path) -> None:

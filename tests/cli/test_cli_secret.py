@@ -156,6 +156,25 @@ def test_what_is_no_secret_is_refused(
     assert f"{code}: " in done.err if code else done.err == ALONE
 
 
+@pytest.mark.parametrize("verb", ["set", "delete"])
+@pytest.mark.parametrize(
+    "name",
+    ["HOUSE#canary", "HOUSE?a=1", "../tokens/x", "..", "a\nb", "\udcff", "", "HOUSE\n", "H" * 129],
+)
+def test_what_is_no_name_reaches_nothing_and_is_not_told(
+    tmp_path: Path, echo: Echo, verb: str, name: str
+) -> None:
+    assert echo.port
+    done = secret(tmp_path, verb, "--", name, stdin="another-value", status=2)
+
+    assert done.out == ""
+    assert done.err == (
+        "invalid_id: the name of a secret has 1 to 128 ASCII letters, digits and _, "
+        "and no digit first\n"
+    )
+    assert not (tmp_path / "data").exists()
+
+
 def test_what_is_not_utf_8_is_refused_in_a_sentence(tmp_path: Path, echo: Echo) -> None:
     assert echo.port
     done = subprocess.run(

@@ -2,10 +2,12 @@
 
 import logging
 import sqlite3
+import sys
 from collections.abc import Mapping
 from contextlib import closing
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 
 import anyio
 import pytest
@@ -14,7 +16,7 @@ from agentrail.admin import Managed
 from agentrail.errors import ConfigError, ConfigRefused, HostNotRunning
 from agentrail.host import create_app
 from agentrail.secret import rotate_keys
-from agentrail.settings import SettingsSource
+from agentrail.settings import Configuration, SettingsSource
 from tests.host.reloading import UNWATCHED, Site, site_of, until
 
 pytestmark = pytest.mark.anyio
@@ -132,6 +134,8 @@ async def test_a_rotation_of_keys_makes_no_revision(tmp_path: Path) -> None:
         assert configuration.revision.number == 1
         assert configuration.revision.digest != before.digest
         assert configuration.state.state == "ok"
+        await rotate_keys(managed.vault, managed.key_file(), "ada", also=seal)
+        assert (await configuration.reload("ada")).number == 1
     later = again(site, variables)
     async with later.host:
         assert later.configuration.revision.number == 1
@@ -184,3 +188,92 @@ async def test_a_change_that_could_not_be_written_is_tried_again(
         await until(lambda: not site.configuration.faults)
         assert stop_grace(site) == 7
     assert "the settings can be used again" in caplog.text
+
+
+async def test_a_pin_that_a_changed_file_ended_does_not_come_back(tmp_path: Path) -> None:
+    site = site_of(tmp_path, "stop_grace: 1\n")
+    async with site.host:
+        await site.use("stop_grace: 2\n")
+        await site.configuration.rollback(1, "ada")
+    for grace in (1, 2):
+        site.path.write_text(f"stop_grace: {grace}\n")
+        site = again(site)
+        async with site.host:
+            assert (stop_grace(site), site.configuration.state.pinned) == (grace, False)
+
+
+async def test_a_revision_that_is_refused_at_a_start_is_named(tmp_path: Path) -> None:
+    variables = {**UNWATCHED, "GRACE": "1"}
+    site = site_of(
+        tmp_path, "stop_grace: ${GRACE}\n", source=lambda path: SettingsSource(path, variables)
+    )
+    async with site.host:
+        await site.use("stop_grace: 2\n")
+        await site.configuration.rollback(1, "ada")
+    with pytest.raises(ConfigRefused, match=r"revision 3 of agentrail.yaml:1: .*GRACE"):
+        again(site)
+
+
+async def test_a_host_that_has_no_file_any_more_goes_back_to_one(tmp_path: Path) -> None:
+    site = site_of(tmp_path, "stop_grace: 1\n")
+    async with site.host:
+        pass
+    assert site.host.settled is not None
+    alone = create_app(site.host.settled.base, SettingsSource(None, UNWATCHED)).host
+    async with alone:
+        assert (await alone.part(Configuration).rollback(1, "ada")).number == 3
+        assert alone.core.config.stop_grace == 1
+
+
+async def test_what_everybody_may_write_tells_no_settings_and_where_the_data_is(
+    tmp_path: Path,
+) -> None:
+    site = site_of(tmp_path, f"data_dir: '{tmp_path}/state'\nstop_grace: 1\n")
+    source = SettingsSource(site.path, UNWATCHED)
+    site.path.chmod(0o666)
+    with pytest.raises(ConfigRefused, match="everybody"):
+        source.read()
+    assert source.places().settings.data_dir == f"{tmp_path}/state"
+    assert source.places().settings.stop_grace == 10
+
+
+@pytest.mark.parametrize(
+    "says", ["data_dir: '${NOWHERE}/x'\n", "data_dir: d\nsecrets: {key_file: '${NOWHERE}/k'}\n"]
+)
+def test_a_place_that_cannot_be_told_is_not_guessed(tmp_path: Path, says: str) -> None:
+    path = tmp_path / "agentrail.yaml"
+    path.write_text(f"{says}stop_grace: soon\n")
+    with pytest.raises(ConfigRefused, match=r"agentrail.yaml: .*NOWHERE"):
+        SettingsSource(path, {}).places()
+
+
+async def test_a_host_does_not_wait_for_a_plugin_that_starts_in_a_change(tmp_path: Path) -> None:
+    begun = anyio.Event()
+
+    class Slow:
+        name = "slow"
+        deadlines: Mapping[str, float] = {"start": 600}
+
+        async def start(self) -> None:
+            begun.set()
+            await anyio.sleep_forever()
+
+    module = ModuleType("slow_plugin")
+    vars(module)["Slow"] = Slow
+    told = list[str]()
+    site = site_of(tmp_path, "stop_grace: 0.01\n")
+
+    async def use() -> None:
+        try:
+            await site.use(
+                "stop_grace: 0.01\nplugins: {entries: [{name: slow, object: 'slow_plugin:Slow'}]}\n"
+            )
+        except HostNotRunning as error:
+            told.append(error.code)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "slow_plugin", module)
+        async with anyio.create_task_group() as tasks, site.host:
+            tasks.start_soon(use)
+            await begun.wait()
+    assert told == ["host_not_running"]

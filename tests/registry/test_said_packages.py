@@ -340,6 +340,19 @@ async def test_a_package_that_failed_is_tried_again_when_packages_may_run_again(
         assert await said(host) == "good"
 
 
+async def test_a_package_and_what_it_depends_on_are_put_on_when_packages_may_run_again(
+    tmp_path: Path,
+) -> None:
+    async with host_with(tmp_path, "") as host:
+        packages = host.part(Packages)
+        await upload(packages, "q")
+        await upload(packages, "p", more='dependencies.plugins = ["q>=1.0"]\n')
+        await packages.switch("q", ADA, on=True)
+        await reload(host, tmp_path, "plugins: {enabled: false}")
+        await reload(host, tmp_path, "plugins: {entries: [{name: p, enabled: true}]}")
+        assert [(await packages.get(name)).state for name in "pq"] == ["active", "active"]
+
+
 async def test_a_package_that_failed_is_tried_again_when_an_administrator_configures_it(
     tmp_path: Path,
 ) -> None:

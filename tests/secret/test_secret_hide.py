@@ -40,6 +40,25 @@ def test_with_very_many_values_a_text_is_hidden_as_with_few(values: list[str], s
     assert many("149 is a value") == f"<the value {len(values) + 149}>"
 
 
+def test_the_longest_of_values_that_begin_alike_is_hidden() -> None:
+    hide = hiding("https://h/", "https://h/ab", "https://h/abcd", "https://h/abcX", "https://h/b")
+
+    assert hide("https://h/abcc") == "<the value 1>cc"
+    assert hide("https://h/abcX, https://h/abcde") == "<the value 3>, <the value 2>e"
+    assert (
+        hide("https://h/aa, https://h/c, https://") == "<the value 0>aa, <the value 0>c, https://"
+    )
+
+
+def test_very_many_long_values_that_begin_alike_do_not_slow_down_a_look() -> None:
+    """To try each length of them wherever one may begin would take minutes."""
+    hide = hiding(*(f"https://h.example/{'a/' * at}{at}" for at in range(MOST_HIDDEN)))
+    said = "https://" * 100_000
+
+    assert hide(said) == said
+    assert hide(f"{said}h.example/a/a/2") == f"{said[:-8]}<the value 2>"
+
+
 def test_of_two_places_of_a_value_the_first_counts() -> None:
     hide = Hider()
     hide.add("the value", "<named>")
@@ -116,6 +135,13 @@ def test_values_are_added_while_texts_are_looked_at() -> None:
         "tokens",
         "private.key.pem",
         "set-cookie",
+        "secret_id",
+        "roleSecretId",
+        "connection_string",
+        "ConnectionString",
+        "pat",
+        "github_pat",
+        "primary_api_key",
     ],
 )
 def test_a_name_tells_of_a_secret(name: str) -> None:
@@ -127,6 +153,14 @@ def test_a_name_tells_of_a_secret(name: str) -> None:
     "name", ["monkey", "keyholder", "keyboard", "author", "bypass", "tokenizer", "pinned", "", "é"]
 )
 def test_a_word_that_has_that_of_a_secret_in_it_is_another(name: str) -> None:
+    assert not tells_secret(name)
+    assert tells_secret(name, above=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["primary_key", "sortKey", "partition_key", "foreign_keys", "orders.primary_key"]
+)
+def test_what_finds_rows_is_no_secret_but_in_one(name: str) -> None:
     assert not tells_secret(name)
     assert tells_secret(name, above=True)
 
@@ -152,10 +186,20 @@ def test_a_word_and_a_small_number_are_ordinary() -> None:
         ("Server=h;Uid=ann;Pwd=S3CRET;", {"S3CRET"}),
         ("http://h/v1?token=none&key=value", set[str]()),
         ("ask for a password = secret thing", set[str]()),
+        ("redis://default@h/0", set[str]()),
+        ("pg://postgres:postgres@h/0", {"postgres:postgres"}),
+        ("https://ann:it's-1@h and 'https://h/?sig=it's-2'", {"ann:it's-1", "it's-1", "it's-2"}),
+        ("https://h/?partition_key=customer_id", set[str]()),
     ],
 )
 def test_what_programs_connect_with_is_found(text: str, found: set[str]) -> None:
-    assert set(credentials_in(text)) == found
+    assert set(credentials_in(text, pairs=True)) == found
+
+
+def test_where_anything_may_be_said_a_password_counts_in_urls_alone() -> None:
+    said = "Write api_key=YOUR_KEY; see 'http://h/?token=a1b2c3d4' and https://u:p4ss@h/."
+
+    assert set(credentials_in(said)) == {"a1b2c3d4", "u:p4ss", "p4ss"}
 
 
 @pytest.mark.parametrize(
@@ -169,10 +213,19 @@ def test_what_programs_connect_with_is_found(text: str, found: set[str]) -> None
         ("pg://ann:S3CRET@h/d?x=1, and <https://h/?y=2>", "pg://*@h/d?x=* and <https://h/?y=*>"),
         ("what is it? a=b", "what is it? a=b"),
         ("http://h:8000/v1/@scope", "http://h:8000/v1/@scope"),
+        ("https://ann:it's-S3CRET@h/v1?a='b'", "https://*@h/v1?a=*'"),
+        ("ask 'http://h/?a=it's-S3CRET', or 'http://h/'", "ask 'http://h/?a=*', or 'http://h/'"),
+        ('<http://u:"p>@h/?a=1> "http://h/?a=2"', '<http://*@h/?a=*> "http://h/?a=*"'),
     ],
 )
 def test_of_a_url_is_shown_where_it_leads(text: str, shown: str) -> None:
     assert without_credentials(text, lambda _: "*") == shown
+
+
+def test_what_is_put_in_a_url_does_not_end_it() -> None:
+    shown = without_credentials("https://ann:p@h/?a=1", lambda _: "[hidden 12]")
+
+    assert shown == "https://[hidden 12]@h/?a=[hidden 12]"
 
 
 @pytest.mark.parametrize("part", ["a", "://", "?", ";", "#", "@", "=", "a=", "?a", " ", "'", ".-"])

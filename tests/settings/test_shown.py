@@ -15,6 +15,7 @@ from agentrail.settings import (
     settings_schema,
     shown_settings,
 )
+from agentrail.settings._shown import digest_of
 
 SECRET = """\
 providers:
@@ -119,6 +120,49 @@ def test_what_is_hidden_is_told_apart_by_those_who_have_the_key(tmp_path: Path) 
     assert str(a).startswith("[hidden ")
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a.b": 1}, {"a": {"b": 1}}),
+        ({"s": [1]}, {"s": {"0": 1}}),
+        ({"s": [{"a": 1}]}, {"s": {"0.a": 1}}),
+        ({"password": 123456}, {"password": "123456"}),
+        ({"password": 1}, {"password": 1.0}),
+        ({"x": []}, {"x": {}}),
+        ({"x": 1}, {"x": True}),
+        ({"x": "1"}, {"x": "1 "}),
+    ],
+)
+def test_settings_that_are_not_the_same_have_other_digests(
+    tmp_path: Path, one: object, other: object
+) -> None:
+    secrets = read_secrets(tmp_path, {})
+
+    def digest(config: object) -> str:
+        entry = {"name": "p", "config": config}
+        reading = read(tmp_path, json.dumps({"plugins": {"entries": [entry]}}))
+        return digest_of(reading, shown_settings(reading, secrets))
+
+    assert digest(one) == digest(one)
+    assert digest(one) != digest(other)
+
+
+def test_who_asks_is_hidden_whatever_is_in_a_password(tmp_path: Path) -> None:
+    url = "https://user:it's-secret-9@h.example/v1?key=canary"
+    text = json.dumps({"providers": {"p": {"kind": "openai", "base_url": url}}})
+    secrets = read_secrets(tmp_path, {})
+
+    reading = read(tmp_path, text)
+
+    assert shown(tmp_path, text)["providers.p.base_url"] == (
+        "https://[hidden]@h.example/v1?key=[hidden]"
+    )
+    told = str([each.value for each in shown_settings(reading, secrets)])
+    assert "secret-9" not in told
+    assert "canary" not in told
+    assert "it's-secret-9" in set(hidden_values(reading))
+
+
 def test_limits_on_tokens_are_no_secrets(tmp_path: Path) -> None:
     found = shown(tmp_path, "profiles: [{id: a, model: 'x:y', limits: {tokens: 5}}]\n")
 
@@ -194,7 +238,10 @@ def test_what_a_middleware_is_given_is_shown(tmp_path: Path) -> None:
 def test_what_may_be_secret_is_hidden_in_texts_and_ordinary_words_are_not(tmp_path: Path) -> None:
     text = """\
 providers:
-  monkey: {kind: openai, base_url: "http://u:abcdefgh@h.example/v1?sig=a1b2c3d4", api_key: letters}
+  monkey: {kind: openai, base_url: "http://u:abcd3fgh@h.example/v1?sig=a1b2c3d4", api_key: k-1}
+  ollama: {kind: openai, base_url: "http://assistant@h.example/v1", api_key: ollama}
+profiles:
+  - {id: a, model: "ollama:m", prompt: "Say primary_key=customer_id, or api_key=YOUR_KEY."}
 roles: {keyholder: [read, administer]}
 plugins:
   entries:
@@ -207,14 +254,16 @@ plugins:
         mode: experimental
         dsn: "host=h password=a-passw0rd"
         named: secret:NAMED
+        cache: "redis://default@h.example/0"
+        rows: "https://h.example/?primary_key=customer_id"
 """
     found = list(hidden_values(read(tmp_path, text)))
 
     assert found == [
-        "u:abcdefgh",
-        "abcdefgh",
+        "u:abcd3fgh",
+        "abcd3fgh",
         "a1b2c3d4",
-        "letters",
+        "k-1",
         "production 1",
         "8642097531",
         "host=h password=a-passw0rd",
