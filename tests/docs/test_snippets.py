@@ -61,6 +61,7 @@ def test_only_public_names_are_imported(path: Path) -> None:
         assert not public or not name or name in public or is_slice, f"{module}.{name}"
 
 
+@pytest.mark.timeout(300)  # one of them runs all that a session store promises, on a real disk
 @pytest.mark.parametrize("path", SNIPPETS, ids=name_of)
 def test_a_snippet_runs(path: Path, tmp_path: Path) -> None:
     """Alone, with warnings as errors, and with nothing around it but an empty directory."""
