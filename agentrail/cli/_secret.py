@@ -15,9 +15,9 @@ from agentrail.cli._door import Answered, Door, reach
 from agentrail.cli._input import at_terminal
 from agentrail.cli._load import found_settings
 from agentrail.cli._options import Where
-from agentrail.errors import ConfigError, InvalidId, RequestError
+from agentrail.errors import ConfigError, RequestError
 from agentrail.messages import Wire
-from agentrail.secret import NAME, PREFIX, SecretInfo
+from agentrail.secret import PREFIX, SecretInfo, check_name
 from agentrail.settings import ConfigState
 
 _LINE_END: Final = re.compile(r"\r?\n\Z")
@@ -38,7 +38,7 @@ def put(where: Where, name: str) -> None:
         InvalidId: the name is none.
         AgentrailError: it is no value, or there is no such host.
     """
-    _check(name)
+    check_name(name)
     if at_terminal():
         value = str(typer.prompt(f"value of {name}", hide_input=True, err=True))
     else:
@@ -81,7 +81,7 @@ def delete(where: Where, name: str) -> None:
         InvalidId: the name is none.
         AgentrailError: there is none of that name.
     """
-    _check(name)
+    check_name(name)
 
     async def work(door: Door) -> None:
         await door.send("DELETE", f"secrets/{name}")
@@ -103,18 +103,6 @@ def rotate(where: Where) -> None:
         print(f"sealed {made.secrets} anew, with a new key")
 
     reach(where, "secrets", work)
-
-
-def _check(name: str) -> None:
-    """Return when a name is one.
-
-    Raises:
-        InvalidId: it is none, and may be a value by mistake: it is not told.
-    """
-    if not NAME.fullmatch(name):
-        raise InvalidId(
-            "the name of a secret has 1 to 128 ASCII letters, digits and _, and no digit first"
-        )
 
 
 def _piped() -> str:

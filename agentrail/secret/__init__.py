@@ -11,7 +11,7 @@ from agentrail.secret._keys import (
     write_keys,
 )
 from agentrail.secret._lookup import DATABASE, Secrets, read_secrets
-from agentrail.secret._names import NAME, PREFIX
+from agentrail.secret._names import NAME, PREFIX, check_name
 from agentrail.secret._telling import (
     credentials_in,
     is_ordinary,
@@ -34,6 +34,7 @@ __all__ = [
     "SecretInfo",
     "Secrets",
     "Vault",
+    "check_name",
     "credentials_in",
     "is_ordinary",
     "make_keys",

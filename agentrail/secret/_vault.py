@@ -10,7 +10,7 @@ from attrs import define
 
 from agentrail.audit import Audit, append
 from agentrail.clock import Clock
-from agentrail.errors import ConfigError, InvalidId, RequestError, SecretNotFound, StorageError
+from agentrail.errors import ConfigError, RequestError, SecretNotFound, StorageError
 from agentrail.messages import Wire
 from agentrail.secret._files import LARGEST, sync
 from agentrail.secret._keys import (
@@ -21,7 +21,7 @@ from agentrail.secret._keys import (
     with_new_key,
     write_keys,
 )
-from agentrail.secret._names import NAME
+from agentrail.secret._names import check_name
 from agentrail.storage import Database
 
 SCHEMA: Final = """
@@ -70,10 +70,7 @@ class Vault:
             RequestError: the value is empty, longer than 64 KiB, or not a text of UTF-8.
             ConfigError: the keys cannot be read.
         """
-        if not NAME.fullmatch(name):  # it may be a value, by mistake, and is not told
-            raise InvalidId(
-                "the name of a secret has 1 to 128 ASCII letters, digits and _, and no digit first"
-            )
+        check_name(name)
         data = _encoded(value)
         if data is None or b"\0" in data or not 0 < len(data) <= LARGEST:
             raise RequestError(

@@ -268,7 +268,6 @@ class Configuration:
         return await self._use(partial(self._text_of, held.revision), asked, held)
 
     async def _back(self, number: int, asked: Asked) -> WholeRevision:
-        await self.get(number)
         held = Pin(0, await run_sync(self.source.mark))
 
         async def read() -> Reading:
@@ -324,7 +323,7 @@ class Configuration:
                 self.reading, self.secrets, self._restart = reading, secrets, restart
 
             await self.apply(reading, secrets, commit)
-        except HostNotRunning:
+        except (HostNotRunning, RevisionNotFound):
             raise
         except Exception as error:  # boundary: plugin
             refused = await self._refused(error, reading, secrets, asked)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +12,7 @@ import msgspec
 from attrs import evolve, field, frozen
 
 from agentrail.config import read_document
-from agentrail.errors import ConfigRefused
+from agentrail.errors import ConfigRefused, Fault
 from agentrail.secret import Hider
 from agentrail.settings._read import LARGEST, Reading, read_file, read_settings
 
@@ -73,11 +73,9 @@ class SettingsSource:
             return read_settings(path, self.variables, self.flags, msgspec.json.encode(said))
         except ConfigRefused as error:
             name = self.path.name if self.path is not None else ""
-            own = [
-                evolve(each, file=name, line=None) if each.file == "places.json" else each
-                for each in error.faults
-            ]
-            raise ConfigRefused(own) from error
+            raise _moved(
+                error, "places.json", lambda each: evolve(each, file=name, line=None)
+            ) from error
 
     def read_settled(self) -> Reading:
         """Return the settings once nobody writes to the file, as far as that can be seen.
@@ -113,11 +111,8 @@ class SettingsSource:
         try:
             return self.read_text(name, text)
         except ConfigRefused as error:
-            faults = [
-                evolve(each, file=f"revision {number} of {name}") if each.file == name else each
-                for each in error.faults
-            ]
-            raise ConfigRefused(faults) from error
+            called = f"revision {number} of {name}"
+            raise _moved(error, name, lambda each: evolve(each, file=called)) from error
 
 
 def where(reading: Reading) -> Mapping[str, object]:
@@ -125,8 +120,12 @@ def where(reading: Reading) -> Mapping[str, object]:
     return _where(reading.layered.data)
 
 
-def _where(data: object) -> dict[str, object]:
-    table = cast("dict[str, object]", data) if isinstance(data, dict) else {}
+def _moved(error: ConfigRefused, file: str, move: Callable[[Fault], Fault]) -> ConfigRefused:
+    """Return an error whose faults of a file are told as those of another place."""
+    return ConfigRefused([move(each) if each.file == file else each for each in error.faults])
+
+
+def _where(table: Mapping[str, object]) -> dict[str, object]:
     secrets = table.get("secrets")
     keys = cast("dict[str, object]", secrets) if isinstance(secrets, dict) else {}
     found = {"data_dir": table.get("data_dir")}

@@ -41,6 +41,10 @@ _AT_START: Final = (
 """How the settings begin that count from the next start of the host on."""
 
 
+_NAMED: Final = re.compile(r"\b(profile|plugin|provider) '([^']+)'")
+"""How messages name what settings may declare."""
+
+
 class ConfigState(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """The settings that a host goes by."""
 
@@ -103,9 +107,6 @@ def faults_of_error(error: Exception, reading: Reading | None) -> Sequence[Fault
     why = getattr(cause, "detail", f"{type(cause).__name__}: {cause}")
     code = cause.code if isinstance(cause, StorageError) else "config_object"
     return [_fault(code, why, reading, places)]
-
-
-_NAMED: Final = re.compile(r"\b(profile|plugin|provider) '([^']+)'")
 
 
 def _fault(

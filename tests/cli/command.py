@@ -7,6 +7,7 @@ import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import which
 from signal import SIGTERM
 from types import MappingProxyType
 from typing import IO
@@ -52,6 +53,16 @@ other = "no application"
 
 
 Variables = Mapping[str, str]
+
+
+def without(*capabilities: str) -> list[str]:
+    """Return what stands before a command that is not to have what root has; skips without it."""
+    if os.geteuid() != 0:
+        return []
+    setpriv = which("setpriv")
+    if setpriv is None:
+        pytest.skip("only setpriv of util-linux takes from root what root may")
+    return [setpriv, f"--bounding-set={','.join(f'-{each}' for each in capabilities)}", "--"]
 
 
 def environment() -> dict[str, str]:

@@ -1,16 +1,14 @@
 """Commands that only look leave everything as it is, and need not be allowed to write."""
 
-import os
 import re
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import which
 
 import pytest
 
-from tests.cli.command import AGENTRAIL, agentrail, environment, serving
+from tests.cli.command import AGENTRAIL, agentrail, environment, serving, without
 from tests.forks import Done
 
 LOOKS = [
@@ -23,14 +21,8 @@ LOOKS = [
 
 def told(here: Path, arguments: list[str]) -> Done:
     """Runs a command, without the right to write where the permissions do not allow it."""
-    unprivileged: list[str] = []
-    if os.geteuid() == 0:
-        setpriv = which("setpriv")
-        if setpriv is None:
-            pytest.skip("only setpriv of util-linux takes from root what root may")
-        unprivileged = [setpriv, "--bounding-set=-dac_override", "--"]
     done = subprocess.run(
-        [*unprivileged, AGENTRAIL, *arguments],
+        [*without("dac_override"), AGENTRAIL, *arguments],
         cwd=here,
         env=environment() | {"PYTHONDONTWRITEBYTECODE": "1"},
         text=True,
